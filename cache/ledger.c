@@ -1,0 +1,469 @@
+#include "ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "database.h"
+#include "engine/base/arena.h"
+#include "engine/base/cleanup.h"
+#include "files.h"
+#include "history.h"
+#include "place.h"
+#include "records.h"
+#include "rows.h"
+#include "sql.h"
+
+struct ledger {
+	struct database database;
+	struct memory memory;
+	char project[16];       /* "" while there is no database */
+	bool running;           /* between begin_run and end_run */
+	struct current_run run;
+	int64_t deployment;     /* id of the run's */
+};
+
+/* A reading is done again when a writer came or went while it was under way. */
+#define READ_AGAIN_UNLESS_STILL(ledger, ok, err, reading) \
+	do { \
+		unsigned tries = 0; \
+\
+		do \
+			ok = !(ledger)->database.sql.db || (reading); \
+		while (database_moved(&(ledger)->database, &ok, &tries, err)); \
+	} while (0)
+
+static bool
+load_project(struct ledger *ledger, struct error *err)
+{
+	struct sql *sql = &ledger->database.sql;
+	struct rows rows finally(rows_finish) = { 0 };
+	const char *project;
+	size_t size;
+	bool more;
+
+	if (!sql_ask(sql, SQL_PROJECT, NO_VALUES, &rows, err) || !rows_next(&rows, &more, err))
+		return false;
+	project = more ? rows_bytes(&rows, 0, &size) : NULL;
+	if (!project || size != 12)
+		return fail(err, FAULT_DATABASE, "`%s` lacks the id of its project", sql->path);
+	memcpy(ledger->project, project, size);
+	return true;
+}
+
+static const char *
+ledger_project(void *self)
+{
+	const struct ledger *ledger = self;
+
+	return ledger->project;
+}
+
+static bool
+ledger_records(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*rows = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err,
+		records_load(&ledger->database.sql, RECORDS_CURRENT, deployment, arena, rows, count, err));
+	return ok;
+}
+
+static bool
+ledger_kept(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*rows = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err,
+		records_load(&ledger->database.sql, RECORDS_KEPT, deployment, arena, rows, count, err));
+	return ok;
+}
+
+static bool
+ledger_files(void *self, struct arena *arena, struct known_file **files, size_t *count, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*files = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, files_load(&ledger->database.sql, arena, files, count, err));
+	return ok;
+}
+
+static bool
+load_intents(struct sql *sql, const char *deployment, struct arena *arena, struct intent **intents, size_t *count, struct error *err)
+{
+	struct growing found finally(growing_finish) = { .size = sizeof(struct intent) };
+	struct rows rows finally(rows_finish) = { 0 };
+	int64_t id;
+	bool more;
+
+	if (!records_deployment(sql, deployment, false, &id, err) || !sql_ask(sql, SQL_INTENTS, VALUES(value_int(id)), &rows, err))
+		return false;
+	while (rows_next(&rows, &more, err)) {
+		struct intent *intent;
+
+		if (!more) {
+			*intents = growing_take(&found, arena, count);
+			return true;
+		}
+		intent = growing_add(&found);
+		intent->id = rows_text(&rows, 0, arena);
+		intent->target = rows_text(&rows, 1, arena);
+		intent->kind = rows_text(&rows, 2, arena);
+		intent->name = rows_text(&rows, 3, arena);
+		intent->run = rows_text(&rows, 4, arena);
+	}
+	return false;
+}
+
+static bool
+ledger_intents(void *self, const char *deployment, struct arena *arena, struct intent **intents, size_t *count, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*intents = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, load_intents(&ledger->database.sql, deployment, arena, intents, count, err));
+	return ok;
+}
+
+static bool
+load_checkpoint(struct sql *sql, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err)
+{
+	struct rows rows finally(rows_finish) = { 0 };
+	const void *kept;
+	bool more;
+
+	if (!sql_ask(sql, SQL_CHECKPOINT, VALUES(value_text(key)), &rows, err) || !rows_next(&rows, &more, err))
+		return false;
+	if (!more)
+		return true;
+	kept = rows_bytes(&rows, 0, size);
+	*bytes = arena_copy_bytes(arena, kept ? kept : "", *size);
+	return true;
+}
+
+static bool
+ledger_checkpoint(void *self, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*bytes = NULL;
+	*size = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, load_checkpoint(&ledger->database.sql, key, arena, bytes, size, err));
+	return ok;
+}
+
+static bool
+ledger_deployments(void *self, struct arena *arena, const char ***names, size_t *count, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*names = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, records_deployments(&ledger->database.sql, arena, names, count, err));
+	return ok;
+}
+
+static bool
+ledger_last_action(void *self, const char *deployment, const char *target, struct arena *arena, struct history_entry *entry,
+	bool *found, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*found = false;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err,
+		history_last_action(&ledger->database.sql, deployment, target, arena, entry, found, err));
+	return ok;
+}
+
+static bool
+ledger_history(void *self, const char *run, struct arena *arena, struct history_entry **entries, size_t *count, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*entries = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, history_read(&ledger->database.sql, run, arena, entries, count, err));
+	return ok;
+}
+
+static bool
+ledger_verify(void *self, struct arena *arena, struct history_entry *head, char head_hash[DIGEST_HEX], size_t *runs,
+	struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*head = (struct history_entry){ 0 };
+	head_hash[0] = '\0';
+	*runs = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err,
+		database_check(&ledger->database, false, err) && load_project(ledger, err) &&
+			history_verify(&ledger->database.sql, ledger->project, arena, head, head_hash, runs, err) &&
+			records_verify(&ledger->database.sql, err));
+	return ok;
+}
+
+static bool
+load_durations(struct sql *sql, const char *deployment, struct arena *arena, const char ***targets, int64_t **ms, size_t *count,
+	struct error *err)
+{
+	struct growing names finally(growing_finish) = { .size = sizeof(const char *) };
+	struct growing times finally(growing_finish) = { .size = sizeof(int64_t) };
+	struct rows rows finally(rows_finish) = { 0 };
+	int64_t id;
+	bool more;
+
+	if (!records_deployment(sql, deployment, false, &id, err) || !sql_ask(sql, SQL_DURATIONS, VALUES(value_int(id)), &rows, err))
+		return false;
+	while (rows_next(&rows, &more, err)) {
+		const char **name;
+		int64_t *time;
+
+		if (!more) {
+			*targets = growing_take(&names, arena, count);
+			*ms = growing_take(&times, arena, count);
+			return true;
+		}
+		name = growing_add(&names);
+		*name = rows_text(&rows, 0, arena);
+		time = growing_add(&times);
+		*time = rows_int(&rows, 1);
+	}
+	return false;
+}
+
+static bool
+ledger_durations(void *self, const char *deployment, struct arena *arena, const char ***targets, int64_t **ms, size_t *count,
+	struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*targets = NULL;
+	*ms = NULL;
+	*count = 0;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, load_durations(&ledger->database.sql, deployment, arena, targets, ms, count, err));
+	return ok;
+}
+
+static bool
+ledger_begin_run(void *self, const struct run_info *info, struct error *err)
+{
+	struct ledger *ledger = self;
+	struct transaction transaction finally(transaction_finish) = { 0 };
+	struct sql *sql = &ledger->database.sql;
+	struct current_run run;
+	int64_t deployment;
+	struct tip tip;
+
+	/* After a run that was killed, a look at every page before one more is written. */
+	if (!history_tip(sql, ledger->project, &tip, err) || (tip.open && !database_check(&ledger->database, true, err)))
+		return false;
+	if (!transaction_begin(&transaction, sql, err) || !history_tip(sql, ledger->project, &tip, err) ||
+		!history_bury(sql, &tip, err) || !records_deployment(sql, info->deployment, true, &deployment, err) ||
+		!history_begin(sql, &tip, info, &run, err) || !transaction_commit(&transaction, err))
+		return false;
+	ledger->run = run;
+	ledger->deployment = deployment;
+	ledger->running = true;
+	return true;
+}
+
+static bool
+ledger_end_run(void *self, const char *result, int status, int64_t ended_ns, struct error *err)
+{
+	struct ledger *ledger = self;
+	struct transaction transaction finally(transaction_finish) = { 0 };
+	struct sql *sql = &ledger->database.sql;
+	struct tip tip;
+
+	if (!ledger->running)
+		return fail(err, FAULT_INTERNAL, "no run was begun");
+	if (!transaction_begin(&transaction, sql, err) || !history_tip(sql, ledger->project, &tip, err) ||
+		!history_end(sql, &tip, &ledger->run, result, status, ended_ns, err) || !transaction_commit(&transaction, err))
+		return false;
+	ledger->running = false;
+	return true;
+}
+
+static bool
+drop_all(struct sql *sql, enum statement id, const char *const *names, size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!sql_run(sql, id, VALUES(value_text(names[i])), err))
+			return false;
+	return true;
+}
+
+static bool
+commit_one(struct ledger *ledger, struct tip *tip, const struct outcome *outcome, struct error *err)
+{
+	struct sql *sql = &ledger->database.sql;
+	struct record_change change;
+
+	if (!records_apply(sql, ledger->deployment, outcome, &change, err) ||
+		!history_action(sql, tip, &ledger->run, outcome, &change, err))
+		return false;
+	if (outcome->record && strcmp(outcome->result, "ok") == 0 &&
+		!sql_run(sql, SQL_PUT_DURATION,
+			VALUES(value_int(ledger->deployment), value_text(outcome->target),
+				value_int((outcome->ended_ns - outcome->started_ns) / 1000000)),
+			err))
+		return false;
+	return drop_all(sql, SQL_DROP_CHECKPOINT, outcome->checkpoints_done, outcome->checkpoints_done_count, err) &&
+		drop_all(sql, SQL_DROP_INTENT, outcome->intents_done, outcome->intents_done_count, err);
+}
+
+static bool
+ledger_commit(void *self, const struct outcome *outcomes, size_t count, const struct known_file *files, size_t file_count,
+	struct error *err)
+{
+	struct ledger *ledger = self;
+	struct transaction transaction finally(transaction_finish) = { 0 };
+	struct sql *sql = &ledger->database.sql;
+	struct tip tip;
+
+	if (!ledger->running)
+		return fail(err, FAULT_INTERNAL, "no run was begun");
+	if (!transaction_begin(&transaction, sql, err) || !history_tip(sql, ledger->project, &tip, err))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!commit_one(ledger, &tip, &outcomes[i], err))
+			return error_wrap(err, "record `%s`", outcomes[i].target);
+	return files_save(sql, files, file_count, err) && transaction_commit(&transaction, err);
+}
+
+static bool
+ledger_save_checkpoint(void *self, const char *key, const void *bytes, size_t size, struct error *err)
+{
+	struct ledger *ledger = self;
+	struct transaction transaction finally(transaction_finish) = { 0 };
+	struct sql *sql = &ledger->database.sql;
+
+	return transaction_begin(&transaction, sql, err) &&
+		(bytes ? sql_run(sql, SQL_PUT_CHECKPOINT, VALUES(value_text(key), value_blob(bytes, size)), err)
+		       : sql_run(sql, SQL_DROP_CHECKPOINT, VALUES(value_text(key)), err)) &&
+		transaction_commit(&transaction, err);
+}
+
+static bool
+ledger_add_intent(void *self, const struct intent *intent, struct error *err)
+{
+	struct ledger *ledger = self;
+	struct transaction transaction finally(transaction_finish) = { 0 };
+	struct sql *sql = &ledger->database.sql;
+
+	if (!ledger->running)
+		return fail(err, FAULT_INTERNAL, "no run was begun");
+	return transaction_begin(&transaction, sql, err) &&
+		sql_run(sql, SQL_PUT_INTENT,
+			VALUES(value_text(intent->id), value_int(ledger->deployment), value_text(intent->target),
+				value_text(intent->kind), value_text(intent->name), value_text(intent->run)),
+			err) &&
+		transaction_commit(&transaction, err);
+}
+
+static bool
+ledger_drop_intent(void *self, const char *id, struct error *err)
+{
+	struct ledger *ledger = self;
+	struct transaction transaction finally(transaction_finish) = { 0 };
+	struct sql *sql = &ledger->database.sql;
+
+	return transaction_begin(&transaction, sql, err) && sql_run(sql, SQL_DROP_INTENT, VALUES(value_text(id)), err) &&
+		transaction_commit(&transaction, err);
+}
+
+static const struct memory reading = {
+	.project = ledger_project,
+	.records = ledger_records,
+	.kept = ledger_kept,
+	.files = ledger_files,
+	.intents = ledger_intents,
+	.checkpoint = ledger_checkpoint,
+	.deployments = ledger_deployments,
+	.last_action = ledger_last_action,
+	.history = ledger_history,
+	.verify = ledger_verify,
+	.durations = ledger_durations,
+};
+
+static void
+plug_in(struct ledger *ledger)
+{
+	ledger->memory = reading;
+	ledger->memory.self = ledger;
+	if (ledger->database.access != ACCESS_WRITING)
+		return;
+	ledger->memory.begin_run = ledger_begin_run;
+	ledger->memory.end_run = ledger_end_run;
+	ledger->memory.commit = ledger_commit;
+	ledger->memory.save_checkpoint = ledger_save_checkpoint;
+	ledger->memory.add_intent = ledger_add_intent;
+	ledger->memory.drop_intent = ledger_drop_intent;
+}
+
+/* A ledger that could not be opened is gone. */
+static bool
+finish_opening(struct ledger *opened, bool ok, struct ledger **ledger, struct error *err)
+{
+	if (ok)
+		READ_AGAIN_UNLESS_STILL(opened, ok, err, load_project(opened, err));
+	if (!ok) {
+		ledger_close(opened);
+		return false;
+	}
+	plug_in(opened);
+	*ledger = opened;
+	return true;
+}
+
+bool
+ledger_open_reading(const char *path, struct ledger **ledger, struct error *err)
+{
+	struct ledger *opened = xmalloc(sizeof *opened);
+
+	memset(opened, 0, sizeof *opened);
+	return finish_opening(opened, database_open_reading(&opened->database, path, err), ledger, err);
+}
+
+bool
+ledger_open_writing(const char *path, struct ledger **ledger, struct error *err)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	struct ledger *opened = xmalloc(sizeof *opened);
+	int place finally(close_fd) = -1;
+
+	memset(opened, 0, sizeof *opened);
+	return finish_opening(opened,
+		place_open(path_dir(&arena, path), &place, err) && database_open_writing(&opened->database, path, err), ledger, err);
+}
+
+void
+ledger_close(struct ledger *ledger)
+{
+	if (!ledger)
+		return;
+	database_close(&ledger->database);
+	free(ledger);
+}
+
+struct memory *
+ledger_memory(struct ledger *ledger)
+{
+	return &ledger->memory;
+}

@@ -1,0 +1,448 @@
+/* apply.c - `provision apply`: do it. */
+#include "engine/apply.h"
+
+#include <string.h>
+
+#include "commands.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
+#include "engine/base/units.h"
+#include "engine/consent.h"
+#include "engine/fallback.h"
+#include "planning.h"
+#include "report/plan.h"
+#include "report/words.h"
+#include "watch.h"
+
+/* One `apply`, across its fallbacks. */
+struct applying {
+	struct session *session;
+	struct shape *shape;           /* the manifest in hand */
+	const char *first;             /* the manifest that was asked for, as shown */
+	size_t fallback;               /* which fallback is in hand; 0: none */
+	struct strings tried;          /* absolute paths of manifests */
+	struct strings agreed;         /* what the user has consented to */
+	bool asked;                    /* and has been asked at all */
+	struct apply_result result;    /* of the last run */
+	const char *run;               /* its id; NULL: none was begun */
+	const char *next_run;          /* id of the next one: the first is in the lock's text */
+	struct chain chains[CHAIN_MOST]; /* every fallback that was planned, until the end */
+	size_t chain_count;
+};
+
+static void
+run_options(struct applying *applying, const char *run, struct apply_options *options)
+{
+	struct session *session = applying->session;
+
+	*options = (struct apply_options){
+		.jobs = (unsigned)session->options.jobs,
+		.keep_going = (unsigned)session->options.keep_going,
+		.grace = session->options.grace,
+		.verbose = session->options.verbose > 0,
+	};
+	session_run_info(session, applying->shape, run, applying->fallback ? applying->first : NULL, &options->run);
+}
+
+/* Put right what a killed run left, and look again if that changed anything. */
+static enum status
+recover(struct applying *applying)
+{
+	struct session *session = applying->session;
+	struct shape *shape = applying->shape;
+	struct apply_options options;
+	struct error err = { 0 };
+	struct watch watch;
+	bool changed = false;
+	bool ok;
+
+	if (shape->inspection.kept_count == 0 && shape->inspection.intent_count == 0)
+		return STATUS_OK;
+	run_options(applying, session_new_run(session), &options);
+	watch_begin(&watch, session, shape, NULL);
+	ok = apply_recover(&shape->inspection, &watch.watcher, &options, &session->arena, &changed, &err);
+	watch_end(&watch);
+	if (!ok)
+		return session_fail(session, &err, &shape->manifest.sources);
+	return changed ? session_inspect(session, shape, true) : STATUS_OK;
+}
+
+static enum status
+bring_to_plan(struct applying *applying)
+{
+	enum status status = session_inspect(applying->session, applying->shape, true);
+
+	if (status == STATUS_OK)
+		status = recover(applying);
+	if (status == STATUS_OK)
+		status = session_plan(applying->session, applying->shape);
+	return status;
+}
+
+/* How many fallbacks could follow for these classes, so that "1 of 2" can be said. Only reads manifests. */
+static size_t
+count_fallbacks(struct applying *applying, const struct shape *from, unsigned classes)
+{
+	struct session *session = applying->session;
+	struct strings tried = { 0 };
+	const struct manifest *manifest = &from->manifest;
+	size_t count = 0;
+
+	for (size_t i = 0; i < applying->tried.count; i++)
+		strings_add(&tried, &session->arena, applying->tried.items[i]);
+	while (count < CHAIN_MOST) {
+		const struct fallback_entry *entry = fallback_next(manifest, classes, &tried);
+		struct manifest *next;
+		struct errors errors;
+
+		if (!entry)
+			break;
+		count++;
+		strings_add(&tried, &session->arena, entry->manifest);
+		next = arena_alloc(&session->arena, sizeof *next);
+		errors_init(&errors, &session->arena);
+		if (!manifest_load(next, entry->manifest, session->found.cwd, &session->options.sets, &session->arena, &errors))
+			break;
+		manifest = next;
+	}
+	return count;
+}
+
+static void
+announce(struct applying *applying, const struct shape *from, const struct shape *to, unsigned classes, size_t total)
+{
+	struct session *session = applying->session;
+	const char *because = planning_because(session, classes);
+
+	if (session->options.json) {
+		/* The chain of an infeasible plan was told with the plan. */
+		if (from->plan.verdict != VERDICT_INFEASIBLE)
+			jsonl_fallback(&session->jsonl, from->shown, to->shown, applying->fallback, because);
+		return;
+	}
+	out_flush(&session->out);
+	out_printf(&session->err, "%s fallback %zu of %zu: ", clock_hms(&session->arena, clock_now_ns()), applying->fallback, total);
+	out_safe(&session->err, to->shown);
+	out_printf(&session->err, ", because: %s\n", because);
+	out_flush(&session->err);
+}
+
+/* Go on with the first fallback that works. False: none does, and `*status` says how that ends. */
+static bool
+fall_back(struct applying *applying, unsigned classes, struct chain *chain, enum status *status)
+{
+	const struct shape *from = applying->shape;
+	size_t total;
+
+	if (chain->status != STATUS_OK)
+		*status = status_worse(*status, chain->status);
+	if (!chain->works)
+		return false;
+	/* Counted from where the chain starts: those that were passed over count too. */
+	total = applying->fallback + chain->count;
+	applying->shape = chain->shapes[chain->count - 1];
+	applying->fallback += chain->count;
+	total += count_fallbacks(applying, applying->shape, classes);
+	announce(applying, from, applying->shape, classes, total);
+	return true;
+}
+
+static struct chain *
+plan_chain(struct applying *applying, unsigned classes)
+{
+	struct chain *chain = &applying->chains[applying->chain_count];
+
+	*chain = (struct chain){ .count = 0 };
+	if (applying->session->options.no_fallback || applying->chain_count == CHAIN_MOST)
+		return chain;
+	applying->chain_count++;
+	planning_chain(applying->session, applying->shape, classes, &applying->tried, chain);
+	return chain;
+}
+
+static void
+show(struct applying *applying, const struct chain *chain)
+{
+	struct session *session = applying->session;
+	const struct plan *plan = &applying->shape->plan;
+
+	if (plan->verdict == VERDICT_NOTHING && !session->options.json) {
+		if (session->options.quiet < 2)
+			plan_show_nothing(&session->out, plan, &session->known, clock_monotonic_ms() - session->started_ms, &session->arena);
+	} else {
+		planning_show(session, applying->shape, chain);
+	}
+	out_flush(&session->out);
+}
+
+/* Show the plan in hand; of an infeasible one nothing starts, its fallback takes its place. */
+static enum status
+settle_on_plan(struct applying *applying)
+{
+	const struct plan *plan = &applying->shape->plan;
+	struct chain none = { .count = 0 };
+	unsigned classes = plan->classes;
+	enum status status = plan->status;
+	struct chain *chain;
+
+	if (plan->verdict != VERDICT_INFEASIBLE) {
+		show(applying, &none);
+		return STATUS_OK;
+	}
+	chain = plan_chain(applying, classes);
+	show(applying, chain);
+	if (!fall_back(applying, classes, chain, &status))
+		return status;
+	if (!applying->session->options.json)
+		show(applying, &none);
+	return STATUS_OK;
+}
+
+static enum status
+decline(struct applying *applying, const struct strings *lines)
+{
+	struct session *session = applying->session;
+	struct findings findings;
+	struct finding *finding;
+
+	findings_init(&findings, &session->arena);
+	finding = findings_add(&findings, FAULT_DECLINED, (struct place){ 0 }, lines ? "this needs your consent, and nobody could be asked"
+		: "declined; nothing was changed");
+	for (size_t i = 0; lines && i < lines->count && i < sizeof finding->notes / sizeof *finding->notes; i++)
+		finding_note(&findings, finding, "%s", lines->items[i]);
+	if (lines)
+		finding_help(&findings, finding, "--yes consents to all of this");
+	session_report(session, &(struct diagnostic){ .finding = finding });
+	return STATUS_DECLINED;
+}
+
+/* Lines that were not agreed to yet. */
+static void
+new_lines(struct applying *applying, struct strings *fresh)
+{
+	struct strings lines = { 0 };
+
+	consent(&applying->shape->plan, &applying->session->arena, &lines);
+	for (size_t i = 0; i < lines.count; i++)
+		if (!strings_has(&applying->agreed, lines.items[i]))
+			strings_add(fresh, &applying->session->arena, lines.items[i]);
+}
+
+static enum status
+ask(struct applying *applying)
+{
+	struct session *session = applying->session;
+	struct strings fresh = { 0 };
+	bool asked, yes;
+
+	if (session->options.yes)
+		return STATUS_OK;
+	new_lines(applying, &fresh);
+	if (applying->asked && fresh.count == 0)
+		return STATUS_OK;
+	if (!session_can_ask(session))
+		return fresh.count == 0 ? STATUS_OK : decline(applying, &fresh);
+	for (size_t i = 0; i < fresh.count; i++) {
+		out_text(&session->err, "  ");
+		out_safe(&session->err, fresh.items[i]);
+		out_text(&session->err, "\n");
+	}
+	yes = session_ask(session, "Apply?", &asked);
+	if (!yes)
+		return decline(applying, NULL);
+	applying->asked = true;
+	for (size_t i = 0; i < fresh.count; i++)
+		strings_add(&applying->agreed, &session->arena, fresh.items[i]);
+	return STATUS_OK;
+}
+
+static enum status
+carry_out(struct applying *applying)
+{
+	struct session *session = applying->session;
+	const struct plan *plan = &applying->shape->plan;
+	struct apply_options options;
+	struct error err = { 0 };
+	struct watch watch;
+	bool ok;
+
+	applying->run = applying->next_run;
+	applying->next_run = session_new_run(session);
+	session->jsonl.run = applying->run;
+	run_options(applying, applying->run, &options);
+	watch_begin(&watch, session, applying->shape, plan);
+	ok = apply(plan, &watch.watcher, &options, &session->arena, &applying->result, &err);
+	watch_end(&watch);
+	session->signal = applying->result.signal;
+	return ok ? applying->result.status : session_fail(session, &err, &applying->shape->manifest.sources);
+}
+
+/* Where the services of this deployment answer now. */
+static void
+show_services(struct applying *applying)
+{
+	struct session *session = applying->session;
+	const struct memory *memory = session->memory;
+	const char *deployment = applying->shape->manifest.name;
+	struct error err = { 0 };
+	struct row *rows;
+	size_t count;
+
+	if (!memory->records(memory->self, deployment, &session->arena, &rows, &count, &err))
+		return;
+	for (size_t i = 0; i < count; i++) {
+		struct record record = { .target = rows[i].target, .rule = rows[i].rule };
+		const char *url;
+
+		if (strcmp(rows[i].rule, "service") != 0 || !record_unpack(&record, rows[i].body, rows[i].body_size, &session->arena))
+			continue;
+		url = pairs_get(&record.outputs, "url");
+		if (!url)
+			continue;
+		out_text(&session->out, "Serving ");
+		out_safe(&session->out, deployment);
+		out_text(&session->out, " at ");
+		out_safe(&session->out, url);
+		out_text(&session->out, ".\n");
+	}
+}
+
+static void
+show_success(struct applying *applying)
+{
+	struct session *session = applying->session;
+	const struct apply_result *result = &applying->result;
+	struct arena *arena = &session->arena;
+	size_t count = applying->shape->plan.count;
+
+	out_text(&session->out, "Applied ");
+	out_safe(&session->out, applying->shape->manifest.name);
+	out_text(&session->out, ", ");
+	out_safe(&session->out, applying->shape->shown);
+	out_printf(&session->out, ", in %s: ", units_show_duration(arena, result->duration));
+	if (result->changed == count)
+		out_text(&session->out, words_count(arena, count, "target", "targets"));
+	else
+		out_printf(&session->out, "%u of %s", (unsigned)result->changed, words_count(arena, count, "target", "targets"));
+	if (result->downloaded > 0)
+		out_printf(&session->out, ", %s downloaded", units_show_size(arena, result->downloaded));
+	out_printf(&session->out, ", run %s.\n", applying->run);
+	show_services(applying);
+	if (!session->options.quiet)
+		out_text(&session->out, "  provision status        provision audit\n");
+}
+
+static void
+show_failure(struct applying *applying)
+{
+	struct session *session = applying->session;
+	const struct apply_result *result = &applying->result;
+	const struct plan *plan = &applying->shape->plan;
+	size_t total = plan->counts[ACTION_MAKE] + plan->counts[ACTION_REDO] + plan->counts[ACTION_CHECK] + plan->counts[ACTION_REMOVE];
+	size_t done = (size_t)result->changed + result->same;
+	size_t ended = done + result->failed + result->skipped;
+
+	out_printf(&session->out, "%s after %s: %zu done", result->signal ? "Interrupted" : "Failed",
+		units_show_duration(&session->arena, result->duration), done);
+	if (result->failed > 0)
+		out_printf(&session->out, ", %u failed", (unsigned)result->failed);
+	if (total > ended)
+		out_printf(&session->out, ", %zu stopped", total - ended);
+	if (result->skipped > 0)
+		out_printf(&session->out, ", %u not started", (unsigned)result->skipped);
+	out_printf(&session->out, ", run %s. Run the same command to go on.\n", applying->run);
+}
+
+static void
+summarise(struct applying *applying, enum status status)
+{
+	struct session *session = applying->session;
+	const struct apply_result *result = &applying->result;
+	bool ran = applying->run != NULL;
+	bool ok = status == STATUS_OK || status == STATUS_CHANGES || status == STATUS_FALLBACK;
+
+	if (session->options.json) {
+		jsonl_summary(&session->jsonl, &(struct jsonl_summary){
+			.result = ok ? "ok" : result->signal ? "interrupted" : status == STATUS_DECLINED ? "declined" : "failed",
+			.status = (int)status, .changed = result->changed, .failed = result->failed,
+			.duration = clock_monotonic_ms() - session->started_ms, .downtime = applying->shape->plan.cost.stops ? -1 : 0,
+			.downloaded = result->downloaded, .fallback = applying->fallback });
+		return;
+	}
+	if (!ran)
+		return;
+	if (!ok)
+		show_failure(applying);
+	else if (session->options.quiet < 2)
+		show_success(applying);
+}
+
+/* Plan, ask and run; after a failure that its manifest names, the same with the fallback. */
+static enum status
+apply_all(struct applying *applying)
+{
+	for (;;) {
+		enum status status = settle_on_plan(applying);
+		struct chain *chain;
+		unsigned classes;
+
+		if (status != STATUS_OK)
+			return status;
+		/* What nobody could read is not carried out. */
+		if (applying->session->out.error)
+			return STATUS_IO;
+		if (applying->shape->plan.verdict == VERDICT_NOTHING)
+			return STATUS_OK;
+		status = ask(applying);
+		if (status == STATUS_OK)
+			status = carry_out(applying);
+		classes = 1u << applying->result.class;
+		if (status == STATUS_OK || status == STATUS_DECLINED || applying->result.signal || applying->result.class == CLASS_NONE)
+			return status;
+		chain = plan_chain(applying, classes);
+		if (!fall_back(applying, classes, chain, &status))
+			return status;
+		applying->result = (struct apply_result){ 0 };
+	}
+}
+
+/* A change and a fallback have statuses of their own, where they were asked for. */
+static enum status
+detail_status(const struct applying *applying, enum status status)
+{
+	if (status != STATUS_OK || !applying->session->options.detailed_exitcode)
+		return status;
+	if (applying->fallback > 0)
+		return STATUS_FALLBACK;
+	return applying->result.changed > 0 ? STATUS_CHANGES : STATUS_OK;
+}
+
+int
+command_apply(struct session *session)
+{
+	struct shape first = { 0 };
+	struct applying *applying = arena_alloc(&session->arena, sizeof *applying);
+	enum status status = session_find(session, true);
+	enum status learnt;
+
+	*applying = (struct applying){ .session = session, .shape = &first, .next_run = session_new_run(session) };
+	if (status == STATUS_OK)
+		status = session_load(session, session->found.manifest, &first);
+	if (status == STATUS_OK)
+		status = session_write(session, applying->next_run);
+	if (status == STATUS_OK) {
+		applying->first = first.shown;
+		strings_add(&applying->tried, &session->arena, first.path);
+		status = bring_to_plan(applying);
+		if (status == STATUS_OK)
+			status = detail_status(applying, apply_all(applying));
+		/* What was read once need not be read again, whatever came of it. */
+		learnt = session_learn(session);
+		status = learnt == STATUS_OK ? status : status_worse(status, learnt);
+	}
+	summarise(applying, status);
+	for (size_t i = 0; i < applying->chain_count; i++)
+		chain_finish(&applying->chains[i]);
+	shape_finish(&first);
+	return (int)status;
+}

@@ -1,0 +1,434 @@
+#include "path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "cleanup.h"
+#include "file.h"
+#include "strings.h"
+
+#define LONGEST_NAME 1024
+#define LONGEST_COMPONENT 255
+#define DEEPEST 32
+#define MOST_NAMES 100000
+#define MOST_LINKS 40 /* as in the kernel */
+
+/* Ours, git's and the hubs' own: nothing from outside may lie there. */
+static const char *const reserved[] = { ".git", ".cache", ".provision", "._____temp", ".msc", ".mdl", ".mv" };
+
+/* One character; `why` is left at NULL if it may stand in a name. */
+static size_t
+check_character(const char *at, size_t left, const char **why)
+{
+	size_t step = text_utf8(at, left);
+
+	if (step == 0)
+		*why = "not valid UTF-8";
+	else if ((unsigned char)*at < 0x20 || *at == 0x7f || (step == 2 && at[0] == '\xc2' && (unsigned char)at[1] < 0xa0))
+		*why = "control character";
+	else if (*at == '\\')
+		*why = "backslash";
+	return step;
+}
+
+static const char *
+check_component(const char *at, size_t length, bool first)
+{
+	if (length == 0)
+		return "empty component";
+	if (length > LONGEST_COMPONENT)
+		return "component longer than 255 bytes";
+	if ((length == 1 && at[0] == '.') || (length == 2 && at[0] == '.' && at[1] == '.'))
+		return "component `.` or `..`";
+	/* A hook in a `.git` would be run by whoever uses git there, at any depth. */
+	for (size_t i = 0; i < (first ? sizeof reserved / sizeof *reserved : 1); i++)
+		if (strlen(reserved[i]) == length && strncasecmp(at, reserved[i], length) == 0)
+			return "name reserved for tools";
+	return NULL;
+}
+
+static const char *
+check_name(const char *name)
+{
+	size_t length = strlen(name);
+	size_t depth = 0;
+	const char *why = NULL;
+
+	if (length == 0)
+		return "empty";
+	if (length > LONGEST_NAME)
+		return "longer than 1024 bytes";
+	if (*name == '/')
+		return "absolute";
+	if (*name == '~')
+		return "begins with `~`";
+	if (name[1] == ':')
+		return "begins with a drive letter";
+	for (size_t at = 0; at < length && !why;)
+		at += check_character(name + at, length - at, &why);
+	for (const char *at = name; !why; at++) {
+		size_t size = strcspn(at, "/");
+
+		why = check_component(at, size, depth == 0);
+		if (!why && ++depth > DEEPEST)
+			why = "deeper than 32 directories";
+		at += size;
+		if (!*at)
+			break;
+	}
+	return why;
+}
+
+bool
+path_is_safe(const char *name, const char **why)
+{
+	const char *reason = check_name(name);
+
+	if (reason)
+		*why = reason;
+	return !reason;
+}
+
+/* Case folded, `/` before everything else: then a file stands right before what lies in a directory of its name. */
+static int
+fold(char c)
+{
+	if (c == '/')
+		return 1;
+	return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : (unsigned char)c;
+}
+
+static int
+compare_folded(const void *first, const void *second)
+{
+	const char *a = *(const char *const *)first;
+	const char *b = *(const char *const *)second;
+
+	while (*a && fold(*a) == fold(*b)) {
+		a++;
+		b++;
+	}
+	return fold(*a) - fold(*b);
+}
+
+static bool
+check_neighbours(const char *a, const char *b, struct error *err)
+{
+	size_t length = strlen(a);
+
+	if (strcmp(a, b) == 0)
+		return fail(err, FAULT_HOSTILE_NAME, "`%s` is listed twice", a);
+	if (strncasecmp(a, b, length) != 0 || (b[length] && b[length] != '/'))
+		return true;
+	if (b[length])
+		return fail(err, FAULT_HOSTILE_NAME, "`%s` is a file, and the directory of `%s`", a, b);
+	return fail(err, FAULT_HOSTILE_NAME, "`%s` and `%s` differ only in case", a, b);
+}
+
+static void
+free_names(const char ***names)
+{
+	free(*names);
+}
+
+bool
+path_set_is_safe(const char *const *names, size_t count, struct error *err)
+{
+	const char **sorted finally(free_names) = NULL;
+	const char *why;
+
+	if (count > MOST_NAMES)
+		return fail(err, FAULT_PROTOCOL, "%zu files are listed, more than %d", count, MOST_NAMES);
+	for (size_t i = 0; i < count; i++)
+		if (!path_is_safe(names[i], &why))
+			return fail(err, FAULT_HOSTILE_NAME, "the name `%s` is refused: %s", names[i], why);
+	if (count < 2)
+		return true;
+	sorted = xmalloc(count * sizeof *sorted);
+	memcpy(sorted, names, count * sizeof *sorted);
+	qsort(sorted, count, sizeof *sorted, compare_folded);
+	for (size_t i = 1; i < count; i++)
+		if (!check_neighbours(sorted[i - 1], sorted[i], err))
+			return false;
+	return true;
+}
+
+static int
+give_up(int *fd, int number)
+{
+	close_fd(fd);
+	errno = number;
+	return -1;
+}
+
+/* Only to choose the better errno; leaves it as it is. */
+static bool
+is_link(int dirfd, const char *name)
+{
+	int number = errno;
+	struct stat st;
+	bool link = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+
+	errno = number;
+	return link;
+}
+
+int
+path_walk_below(int dirfd, const char *name, int flags, mode_t mode)
+{
+	char part[LONGEST_COMPONENT + 1];
+	int held = -1; /* the directory reached so far, if it is not dirfd itself */
+	int at = dirfd;
+
+	if (*name == '/')
+		return give_up(&held, EXDEV);
+	if (!*name)
+		return give_up(&held, ENOENT);
+	for (;;) {
+		size_t length = strcspn(name, "/");
+		size_t slashes = strspn(name + length, "/");
+		bool last = name[length + slashes] == '\0';
+		int how = last ? flags | (slashes ? O_DIRECTORY : 0) : O_PATH | O_DIRECTORY;
+		int fd;
+
+		if (length > LONGEST_COMPONENT)
+			return give_up(&held, ENAMETOOLONG);
+		memcpy(part, name, length);
+		part[length] = '\0';
+		if (strcmp(part, "..") == 0)
+			return give_up(&held, EXDEV);
+		do
+			fd = openat(at, part, how | O_NOFOLLOW | O_CLOEXEC, last ? mode : 0);
+		while (fd < 0 && errno == EINTR);
+		if (fd < 0)
+			/* A link that is asked to be a directory says ENOTDIR; openat2 says ELOOP on the way. */
+			return give_up(&held, errno == ENOTDIR && is_link(at, part) ? ELOOP : errno);
+		close_fd(&held);
+		if (last)
+			return fd;
+		held = at = fd;
+		name += length + slashes;
+	}
+}
+
+static int
+open_beneath(int dirfd, const char *name, int flags, mode_t mode)
+{
+	struct open_how how = {
+		.flags = (unsigned)flags,
+		.mode = flags & O_CREAT ? mode : 0,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd;
+	int tries = 0;
+
+	/* EAGAIN: something was renamed meanwhile; or a lease is held, and then it would never end. */
+	do
+		fd = syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && tries++ < 100)));
+	/* A kernel before 5.6, or a filter that does not know the call. */
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+		return path_walk_below(dirfd, name, flags, flags & O_CREAT ? mode : 0);
+	/* A link as the last component that is asked to be a directory: the same answer as for one on the way. */
+	if (fd < 0 && errno == ENOTDIR && is_link(dirfd, name))
+		errno = ELOOP;
+	return (int)fd;
+}
+
+int
+path_open_below(int dirfd, const char *name, int flags, mode_t mode)
+{
+	/* A FIFO would wait for its other end; openat2 takes no such flag where nothing is opened for reading or writing. */
+	int always = O_NOFOLLOW | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK);
+	struct stat st;
+	int fd;
+
+	/* Nothing is truncated before it is known to be ours. */
+	fd = open_beneath(dirfd, name, (flags & ~O_TRUNC) | always, mode);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) < 0)
+		return give_up(&fd, errno);
+	if (flags & O_DIRECTORY)
+		return S_ISDIR(st.st_mode) ? fd : give_up(&fd, ENOTDIR);
+	if (S_ISDIR(st.st_mode))
+		return give_up(&fd, EISDIR);
+	if (S_ISLNK(st.st_mode))
+		return give_up(&fd, ELOOP);
+	if (!S_ISREG(st.st_mode))
+		return give_up(&fd, EINVAL);
+	if (st.st_nlink != 1)
+		return give_up(&fd, EMLINK);
+	if ((flags & O_TRUNC) && ftruncate(fd, 0) < 0)
+		return give_up(&fd, errno);
+	return fd;
+}
+
+/* Some file systems have nothing to sync in a directory and say EINVAL. */
+static bool
+sync_names(int fd)
+{
+	return fsync(fd) == 0 || errno == EINVAL;
+}
+
+/* Make a directory in `parent`, which is open for reading, durably; fine if it is there. */
+static bool
+make_below(int parent, const char *name)
+{
+	int fd finally(close_fd) = -1;
+	struct stat st;
+
+	if (mkdirat(parent, name, 0700) < 0)
+		return errno == EEXIST;
+	fd = path_open_below(parent, name, O_RDONLY | O_DIRECTORY, 0);
+	return fd >= 0 && fstat(fd, &st) == 0 && fchmod(fd, 0755 | (st.st_mode & S_ISGID)) == 0 && sync_names(fd) && sync_names(parent);
+}
+
+int
+path_open_parent(int dirfd, const char *name, bool create, const char **last)
+{
+	/* Opened anew, since dirfd may be an O_PATH that cannot be synced. */
+	int at = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	for (;;) {
+		char part[LONGEST_COMPONENT + 1];
+		size_t length = strcspn(name, "/");
+		int fd;
+
+		if (at < 0)
+			return -1;
+		if (length > LONGEST_COMPONENT)
+			return give_up(&at, ENAMETOOLONG);
+		memcpy(part, name, length);
+		part[length] = '\0';
+		if (length == 0 || strcmp(part, ".") == 0 || strcmp(part, "..") == 0)
+			return give_up(&at, EXDEV);
+		if (!name[length])
+			break;
+		fd = path_open_below(at, part, O_RDONLY | O_DIRECTORY, 0);
+		if (fd < 0 && errno == ENOENT && create)
+			fd = make_below(at, part) ? path_open_below(at, part, O_RDONLY | O_DIRECTORY, 0) : -1;
+		if (fd < 0)
+			return give_up(&at, errno);
+		close(at);
+		at = fd;
+		name += length + 1;
+	}
+	*last = name;
+	return at;
+}
+
+static bool
+is_trusted(const struct stat *st)
+{
+	return st->st_uid == geteuid() || st->st_uid == 0;
+}
+
+static bool
+cannot_open(const char *path, struct error *err)
+{
+	if (errno == ENOTDIR)
+		return fail(err, FAULT_CANNOT_CREATE, "`%s` is in the way: it is not a directory", path);
+	return fail_errno(err, "open the directory `%s`", path);
+}
+
+/* What the link that is open at `fd` leads to, with the rest of the path behind it. */
+static const char *
+follow(struct arena *arena, int fd, const char *rest)
+{
+	char target[PATH_MAX];
+	ssize_t length = readlinkat(fd, "", target, sizeof target);
+
+	if (length < 0)
+		return NULL;
+	return arena_printf(arena, "%.*s/%s", (int)length, target, rest);
+}
+
+/* Step by step: a link of another user anywhere on the way would let that user lead us elsewhere tomorrow. */
+static bool
+walk_trusted(const char *path, int *reached, struct error *err)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	const char *rest = path;
+	int at finally(close_fd) = open(*rest == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int links = 0;
+
+	while (at >= 0 && *(rest += strspn(rest, "/"))) {
+		size_t length = strcspn(rest, "/");
+		const char *part = arena_copy_bytes(&arena, rest, length);
+		int fd finally(close_fd) = openat(at, part, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		struct stat st;
+
+		rest += length;
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return cannot_open(path, err);
+		if (!S_ISLNK(st.st_mode)) {
+			int before = at;
+
+			at = fd;
+			fd = before;
+			continue;
+		}
+		if (!is_trusted(&st)) {
+			fail(err, FAULT_UNSAFE_DIRECTORY, "the way to `%s` leads through `%s`, a symbolic link of another user (uid %u)", path, part,
+			     (unsigned)st.st_uid);
+			return error_hint(err, "name it by its real path: readlink -f %s", path);
+		}
+		errno = ELOOP;
+		rest = links++ < MOST_LINKS ? follow(&arena, fd, rest) : NULL;
+		if (!rest)
+			return cannot_open(path, err);
+		if (*rest == '/') {
+			close(at);
+			at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		}
+	}
+	if (at < 0)
+		return cannot_open(path, err);
+	*reached = at;
+	at = -1;
+	return true;
+}
+
+bool
+path_open_dir(const char *path, bool create, int *fd, struct error *err)
+{
+	int at finally(close_fd) = -1;
+	int opened finally(close_fd) = -1;
+	struct error why = { 0 };
+	struct stat st;
+
+	/* What is there is looked at before anything is made below it. */
+	if (!walk_trusted(path, &at, &why)) {
+		if (!create || why.fault != FAULT_NOT_FOUND) {
+			if (err)
+				*err = why;
+			return false;
+		}
+		if (!file_make_dirs(path, 0755, err) || !walk_trusted(path, &at, err))
+			return false;
+	}
+	opened = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (opened < 0 || fstat(opened, &st) < 0)
+		return cannot_open(path, err);
+	if (!is_trusted(&st)) {
+		fail(err, FAULT_UNSAFE_DIRECTORY, "`%s` belongs to another user (uid %u)", path, (unsigned)st.st_uid);
+		return error_hint(err, "use a directory of your own");
+	}
+	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
+		fail(err, FAULT_UNSAFE_DIRECTORY, "everybody may write to `%s` (mode %04o)", path, (unsigned)(st.st_mode & 07777));
+		return error_hint(err, "chmod o-w %s", path);
+	}
+	*fd = opened;
+	opened = -1;
+	return true;
+}

@@ -1,0 +1,49 @@
+/* known.h - digests of files whose stat data says that they have not changed.
+ *
+ * Loaded from the memory in one scan; thread-safe. A file that is new or changed is hashed and remembered for the next commit. Racily clean files (reliability.md
+ * W10) are hashed again. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "memory.h"
+
+#define KNOWN_GRAINS 16 /* file systems of one project */
+
+struct known {
+	pthread_mutex_t mutex;
+	struct known_file *files;   /* loaded ones, then new ones */
+	size_t count;
+	size_t capacity;
+	size_t saved;               /* files before this index are in the memory already */
+	uint32_t *slots;            /* by device and inode; index + 1 */
+	size_t slot_count;
+	struct known_grain {        /* how far apart two changes of a file may be and still leave one time stamp */
+		uint64_t device;
+		int64_t ns;
+	} grains[KNOWN_GRAINS];
+	size_t grain_count;
+	int64_t fine_ns;            /* of file systems that stamp with the kernel's clock */
+	uint64_t stats;             /* files answered by stat alone, for reports */
+	uint64_t hashes;            /* files that were read */
+};
+
+bool known_init(struct known *known, const struct memory *memory, struct arena *arena, struct error *err);
+void known_finish(struct known *known);
+
+/* SHA-256 of a regular file. `deep` reads it in any case. */
+bool known_digest(struct known *known, const char *path, bool deep, const volatile bool *cancel, struct digest *digest, struct stat_key *key,
+	struct error *err);
+
+/* Remember a digest that was computed while the bytes passed; `hashed_ns` is when the last write ended. */
+void known_add(struct known *known, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns);
+
+/* Only the table: whether a file with this stat data is known to have that digest. */
+bool known_has(struct known *known, const struct stat_key *key, const struct digest *digest);
+
+/* What was learnt since the last call; the array is the caller's to free. */
+size_t known_take_new(struct known *known, struct known_file **files);

@@ -1,0 +1,41 @@
+/* worker.h - one target's work as a job for the pool: build, remove, settle or revert. Runs on a worker's thread; touches its own task alone. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "log.h"
+#include "plan.h"
+#include "pool.h"
+#include "task_internal.h"
+
+enum work_kind { WORK_BUILD, WORK_REMOVE, WORK_SETTLE, WORK_REVERT };
+
+struct worker {
+	struct job job;               /* first: the pool knows only this */
+	enum work_kind kind;
+	uint32_t action;              /* of the plan; NO_ACTION for settle, revert and destroy */
+	const struct inspection *inspection;
+	const struct target *target;  /* NULL: only a record is left */
+	const struct rule *rule;
+	const struct record *const *current; /* records by target id, as of now */
+	bool asked_for;
+
+	struct arena arena;
+	struct task task;
+	struct log log;
+	struct seen seen;
+	struct record record;         /* what was built */
+	bool ok;
+	bool same;                    /* found up to date: nothing was done */
+	struct error err;
+	unsigned attempt;
+	int64_t started_ns;
+	int64_t ended_ns;
+	uint64_t downloaded;
+	struct worker *next;          /* in the loop's list of running ones */
+};
+
+struct worker *worker_new(enum work_kind kind, const struct inspection *inspection, const struct target *target, const char *name,
+	const struct rule *rule, const struct record *record, const char *run, struct desk *desk, const volatile bool *cancel, int64_t grace);
+void worker_free(struct worker *worker);

@@ -1,0 +1,71 @@
+/* docker.h - Engine API of Docker and Podman, over the unix socket.
+ *
+ * Negotiates the version (docker-and-gpu.md 1.3): min(1.44, the server's), at least 1.41. The engine's own words are in every error. Builds are not here: they
+ * are the command line's, run by the rule `image`. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/error.h"
+#include "engine/base/strings.h"
+#include "http.h"
+
+struct arena;
+
+struct docker {
+	struct http http;
+	struct arena *arena;
+	const char *socket;      /* path */
+	const char *origin;      /* where the setting came from: "DOCKER_HOST", "context `x`", "the default" */
+	const char *version;     /* of the engine */
+	char api[8];             /* "1.41" */
+	bool podman;
+};
+
+/* Find the endpoint (DOCKER_HOST, DOCKER_CONTEXT, config.json, /var/run/docker.sock, the user's own sockets) and ping it. E0511 says what is wrong and what to do; E0907 if the socket
+ * may not be used. */
+bool docker_init(struct docker *docker, const char *engine, const volatile bool *cancel, struct arena *arena, struct error *err); /* engine: "auto", "docker", "podman" */
+void docker_finish(struct docker *docker);
+
+/* The environment that makes the command line reach the same engine: DOCKER_HOST=unix://..., DOCKER_CONTEXT unset. The program: absolute path of docker or podman, NULL if
+ * there is none. */
+const char *docker_cli(struct docker *docker, struct pairs *env);
+
+/* JSON answers are the caller's to release. `*missing` is set instead of an error where the thing is not there. */
+bool docker_info(struct docker *docker, json_t **info, struct error *err);
+bool docker_image(struct docker *docker, const char *ref, json_t **image, bool *missing, struct error *err);
+bool docker_image_remove(struct docker *docker, const char *ref, bool *missing, struct error *err);
+bool docker_image_tag(struct docker *docker, const char *id, const char *tag, struct error *err);
+bool docker_pull(struct docker *docker, const char *ref, const char *platform,
+	void (*progress)(void *context, uint64_t done, uint64_t total), void *context, struct error *err);
+
+bool docker_create(struct docker *docker, const char *name, const json_t *body, const char **id, struct error *err);
+bool docker_start(struct docker *docker, const char *id, struct error *err);
+bool docker_stop(struct docker *docker, const char *id, int64_t grace_ms, struct error *err); /* fine if stopped or gone */
+bool docker_remove(struct docker *docker, const char *id, struct error *err);                 /* fine if gone */
+bool docker_container(struct docker *docker, const char *id, json_t **container, bool *missing, struct error *err);
+bool docker_containers(struct docker *docker, const struct strings *labels, json_t **list, struct error *err); /* all=1; labels "k=v" */
+bool docker_update_restart(struct docker *docker, const char *id, const char *policy, struct error *err);
+
+/* Digest that the registry holds under a tag now, asked by the engine without credentials: "sha256:...". */
+bool docker_registry_digest(struct docker *docker, const char *ref, const char **digest, struct error *err);
+
+/* Whether the user's config.json has credentials, or a helper that may have them, for the registry of `ref`: then only the command line can pull it. */
+bool docker_has_login(const char *ref, struct arena *arena);
+
+/* Log so far, demultiplexed, from `since` ("", or seconds since 1970 with a fraction, or RFC 3339). */
+bool docker_logs(struct docker *docker, const char *id, bool tty, const char *since,
+	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size), void *context, struct error *err);
+
+/* Demultiplexer of log frames as a state machine of its own, fed in slices; false on a broken stream. */
+struct docker_frames {
+	unsigned char head[8];
+	size_t have;
+	uint64_t left;
+	int stream;
+};
+bool docker_frames_feed(struct docker_frames *frames, const char *bytes, size_t size,
+	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size), void *context);

@@ -1,0 +1,502 @@
+#include "http_hop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "engine/base/arena.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
+
+#define ERROR_BODY ((size_t)64 << 10)
+#define DEFAULT_BODY ((size_t)64 << 20)
+#define RECEIVE_BUFFER (512L << 10)
+#define STALL_BYTES 1024L
+#define STALL_SECONDS 30L
+#define CONNECT_MS 10000
+#define POLL_MS 50
+
+const char *
+http_shown_host(const char *url, char name[264])
+{
+	struct url parts;
+	const char *why;
+
+	if (!url_split(url, &parts, &why))
+		return "an unreadable URL";
+	snprintf(name, 264, parts.bracketed ? "[%.*s]" : "%.*s", (int)parts.host_size, parts.host);
+	return name;
+}
+
+bool
+http_is_cancelled(const struct http *http)
+{
+	return http->cancel && *http->cancel;
+}
+
+static bool
+is_redirect(const struct http_response *response)
+{
+	long status = response->status;
+
+	return (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) &&
+		http_header(response, "location");
+}
+
+static bool
+may_redirect(const struct http_request *request)
+{
+	const char *method = request->method ? request->method : "GET";
+
+	return !request->no_redirect && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);
+}
+
+/* ---- what libcurl calls ---- */
+
+static void
+add_header(struct exchange *exchange, const char *line, size_t size)
+{
+	struct pairs *headers = &exchange->response->headers;
+	const char *colon = memchr(line, ':', size), *end = line + size, *before;
+	char *name, *value;
+
+	if (!colon || colon == line)
+		return;
+	name = arena_copy_bytes(exchange->arena, line, (size_t)(colon - line));
+	for (char *c = name; *c; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	for (colon++; colon < end && (*colon == ' ' || *colon == '\t'); colon++)
+		;
+	while (end > colon && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	value = arena_copy_bytes(exchange->arena, colon, (size_t)(end - colon));
+	before = pairs_get(headers, name);
+	if (before && strcmp(name, "location") == 0)
+		return;
+	pairs_set(headers, exchange->arena, name, before ? arena_printf(exchange->arena, "%s, %s", before, value) : value);
+}
+
+static bool
+is_encoded(const struct http_response *response)
+{
+	const char *encoding = http_header(response, "content-encoding");
+
+	return encoding && *encoding && strcasecmp(encoding, "identity") != 0;
+}
+
+/* Whether the body of the final answer is wanted. */
+static bool
+accept_head(struct exchange *exchange)
+{
+	const struct http_request *request = exchange->request;
+	struct http_response *response = exchange->response;
+
+	if (request->on_head)
+		return request->on_head(request->context, response, &exchange->refusal);
+	if (response->status < 300 && is_encoded(response))
+		return fail(&exchange->refusal, FAULT_PROTOCOL, "the answer is encoded as `%s`, which nobody asked for",
+			http_header(response, "content-encoding"));
+	return true;
+}
+
+static void
+limit_body(struct exchange *exchange, size_t limit)
+{
+	buf_finish(&exchange->response->body);
+	buf_init(&exchange->response->body, limit);
+}
+
+static bool
+end_head(struct exchange *exchange)
+{
+	const struct http_session *session = exchange->http->session;
+	long status = 0;
+
+	session->curl->easy_getinfo(session->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status < 200)
+		return true;
+	exchange->response->status = status;
+	exchange->head_done = true;
+	exchange->follows = may_redirect(exchange->request) && is_redirect(exchange->response);
+	if (status >= 300)
+		limit_body(exchange, ERROR_BODY);
+	if (exchange->follows || accept_head(exchange))
+		return true;
+	exchange->halt = HALT_REFUSED;
+	return false;
+}
+
+static size_t
+on_header(char *line, size_t unit, size_t count, void *context)
+{
+	struct exchange *exchange = context;
+	size_t size = unit * count, all = size;
+
+	while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == '\n'))
+		size--;
+	/* What comes after the head is the trailer of a chunked body: of no use to anyone here. */
+	if (exchange->head_done)
+		return all;
+	if (size == 0)
+		return end_head(exchange) ? all : 0;
+	if (size > 5 && strncasecmp(line, "HTTP/", 5) == 0)
+		exchange->response->headers = (struct pairs){ 0 };
+	else
+		add_header(exchange, line, size);
+	return all;
+}
+
+static size_t
+keep_body(struct exchange *exchange, const char *bytes, size_t size)
+{
+	struct buf *body = &exchange->response->body;
+
+	buf_add(body, bytes, size);
+	if (!body->truncated)
+		return size;
+	exchange->halt = exchange->response->status >= 300 ? HALT_ENOUGH : HALT_TOO_LONG;
+	return 0;
+}
+
+static size_t
+on_body(char *bytes, size_t unit, size_t count, void *context)
+{
+	struct exchange *exchange = context;
+	const struct http_request *request = exchange->request;
+	size_t size = unit * count;
+
+	exchange->http->received += size;
+	exchange->response->received += size;
+	if (exchange->response->status >= 300 || !request->on_body)
+		return keep_body(exchange, bytes, size);
+	if (request->on_body(request->context, bytes, size))
+		return size;
+	exchange->halt = HALT_ENDED;
+	return 0;
+}
+
+/* Called when a connection stands and nothing was sent yet. */
+static int
+on_connected(void *context, char *address, char *local, int port, int local_port)
+{
+	struct exchange *exchange = context;
+	enum reach reach = url_reach(address);
+
+	(void)local, (void)port, (void)local_port;
+	if (exchange->hop == 0)
+		exchange->first_reach = reach;
+	if (exchange->hop == 0 || exchange->own_origin || reach == REACH_PUBLIC || reach == exchange->first_reach ||
+		(reach == REACH_PRIVATE && exchange->first_reach == REACH_LOOPBACK))
+		return CURL_PREREQFUNC_OK;
+	exchange->halt = HALT_REACH;
+	return CURL_PREREQFUNC_ABORT;
+}
+
+/* ---- one hop ---- */
+
+bool
+http_hop_check(const struct exchange *exchange, const char *url, struct url *parts, struct error *err)
+{
+	bool https, http, loopback;
+	char name[264];
+	const char *why;
+
+	if (!url_split(url, parts, &why))
+		return fail(err, exchange->hop ? FAULT_PROTOCOL : FAULT_BAD_VALUE, "a URL cannot be read: %s", why);
+	https = url_has_scheme(parts, "https");
+	http = url_has_scheme(parts, "http");
+	if (!https && !http)
+		return fail(err, FAULT_PROTOCOL, "`%.*s:` is no scheme that may be used", (int)parts->scheme_size, parts->scheme);
+	loopback = exchange->request->unix_socket || url_is_loopback(parts);
+	http_shown_host(url, name);
+	if (parts->user_info)
+		return fail(err, FAULT_INSECURE, "the URL of `%s` holds a user name or password", name);
+	if (http && exchange->hop > 0 && url_has_scheme(&exchange->first, "https"))
+		return fail(err, FAULT_INSECURE, "`%s` is to be asked without encryption after a redirect from https", name);
+	if (http && !loopback && !exchange->request->insecure_http) {
+		fail(err, FAULT_INSECURE, "`%s` would be asked without encryption (http:)", name);
+		return error_hint(err, "use https://, or say `insecure_http: true` if the network in between can be trusted");
+	}
+	if (http && !loopback && exchange->own_origin && exchange->request->bearer)
+		return fail(err, FAULT_INSECURE, "the token <%s> is not sent to `%s` without encryption (http:)",
+			exchange->request->bearer->name, name);
+	return true;
+}
+
+static bool
+is_one_line(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return false;
+	return true;
+}
+
+static void
+wipe_list(const struct http_session *session, struct curl_slist *list)
+{
+	for (struct curl_slist *item = list; item; item = item->next)
+		explicit_bzero(item->data, strlen(item->data));
+	session->curl->slist_free_all(list);
+}
+
+/* Headers of one hop. The list may hold a secret, so it is wiped when the hop ends. */
+struct header_list {
+	const struct http_session *session;
+	struct curl_slist *items;
+};
+
+static void
+header_list_finish(struct header_list *list)
+{
+	if (list->session)
+		wipe_list(list->session, list->items);
+}
+
+static void
+header_list_add(struct header_list *list, const char *line)
+{
+	struct curl_slist *longer = list->session->curl->slist_append(list->items, line);
+
+	if (!longer)
+		out_of_memory();
+	list->items = longer;
+}
+
+static bool
+add_secret(struct header_list *list, const struct http_request *request, struct error *err)
+{
+	const struct secret *secret = request->bearer;
+	struct buf line finally(buf_finish) = { 0 };
+
+	if (!is_one_line(secret->value))
+		return fail(err, FAULT_PERMISSION, "the token <%s> holds more than one line of plain text", secret->name);
+	buf_init(&line, secret->length + 300);
+	buf_printf(&line, "Authorization: Bearer %s", secret->value);
+	header_list_add(list, line.data);
+	if (request->secret_cookie) {
+		buf_clear(&line);
+		buf_printf(&line, "Cookie: %s=%s", request->secret_cookie, secret->value);
+		header_list_add(list, line.data);
+	}
+	explicit_bzero(line.data, line.capacity);
+	return true;
+}
+
+static bool
+make_headers(const struct exchange *exchange, struct header_list *list, struct error *err)
+{
+	const struct http_request *request = exchange->request;
+
+	header_list_add(list, "User-Agent: provision/" PROVISION_VERSION);
+	header_list_add(list, "Accept-Encoding: identity");
+	header_list_add(list, "Expect:");
+	if (request->body || request->body_type)
+		header_list_add(list, arena_printf(exchange->arena, "Content-Type:%s%s", request->body_type ? " " : "",
+			request->body_type ? request->body_type : ""));
+	for (size_t i = 0; i < request->headers.count; i++) {
+		if (!is_one_line(request->headers.items[i]))
+			return fail(err, FAULT_BAD_VALUE, "a header holds more than one line");
+		header_list_add(list, request->headers.items[i]);
+	}
+	if (request->bearer && request->bearer->length > 0 && exchange->own_origin)
+		return add_secret(list, request, err);
+	return true;
+}
+
+static void
+set_method(const struct http_session *session, const struct http_request *request)
+{
+	const char *method = request->method ? request->method : "GET";
+	CURLcode (*set)(CURL *, CURLoption, ...) = session->curl->easy_setopt;
+
+	if (strcmp(method, "HEAD") == 0) {
+		set(session->easy, CURLOPT_NOBODY, 1L);
+	} else if (request->body || strcmp(method, "POST") == 0) {
+		set(session->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
+		set(session->easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+		set(session->easy, CURLOPT_CUSTOMREQUEST, method);
+	} else if (strcmp(method, "GET") != 0) {
+		set(session->easy, CURLOPT_CUSTOMREQUEST, method);
+	}
+}
+
+static void
+set_transport(const struct http_session *session, const struct exchange *exchange, const struct url *parts)
+{
+	const struct http_request *request = exchange->request;
+	CURLcode (*set)(CURL *, CURLoption, ...) = session->curl->easy_setopt;
+	int64_t connect = request->connect_timeout_ms ? request->connect_timeout_ms : CONNECT_MS;
+	const char *authorities = getenv("SSL_CERT_FILE");
+
+	set(session->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect);
+	if (exchange->deadline) {
+		int64_t left = exchange->deadline - clock_monotonic_ms();
+
+		set(session->easy, CURLOPT_TIMEOUT_MS, (long)(left > 1 ? left : 1));
+	}
+	if (!request->no_stall_limit) {
+		set(session->easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES);
+		set(session->easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
+	}
+	if (request->unix_socket)
+		set(session->easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);
+	if (request->unix_socket || request->no_proxy || url_is_loopback(parts))
+		set(session->easy, CURLOPT_NOPROXY, "*");
+	set(session->easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	set(session->easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	set(session->easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	set(session->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (authorities && *authorities)
+		set(session->easy, CURLOPT_CAINFO, authorities);
+	/* Several connections for ranges pay only if they do not share one TCP stream. */
+	set(session->easy, CURLOPT_HTTP_VERSION, (long)(request->range ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
+}
+
+static bool
+set_up(struct exchange *exchange, const struct url *parts, const struct header_list *headers, struct error *err)
+{
+	const struct http_session *session = exchange->http->session;
+	const struct http_request *request = exchange->request;
+	CURLcode (*set)(CURL *, CURLoption, ...) = session->curl->easy_setopt;
+	char range[48];
+
+	session->curl->easy_reset(session->easy);
+	set(session->easy, CURLOPT_ERRORBUFFER, session->words);
+	set(session->easy, CURLOPT_NOSIGNAL, 1L);
+	set(session->easy, CURLOPT_QUICK_EXIT, 1L);
+	set(session->easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
+	set(session->easy, CURLOPT_HTTPHEADER, headers->items);
+	set(session->easy, CURLOPT_HEADERFUNCTION, on_header);
+	set(session->easy, CURLOPT_HEADERDATA, exchange);
+	set(session->easy, CURLOPT_WRITEFUNCTION, on_body);
+	set(session->easy, CURLOPT_WRITEDATA, exchange);
+	set(session->easy, CURLOPT_PREREQFUNCTION, on_connected);
+	set(session->easy, CURLOPT_PREREQDATA, exchange);
+	set_method(session, request);
+	set_transport(session, exchange, parts);
+	if (request->range) {
+		snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)request->range->from,
+			(unsigned long long)request->range->to);
+		set(session->easy, CURLOPT_RANGE, range);
+	}
+	if (set(session->easy, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK ||
+		set(session->easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") != CURLE_OK ||
+		set(session->easy, CURLOPT_URL, exchange->url) != CURLE_OK)
+		return fail(err, FAULT_NETWORK, "libcurl does not take the settings of a request");
+	return true;
+}
+
+static CURLcode
+perform(struct exchange *exchange)
+{
+	const struct http_session *session = exchange->http->session;
+	const struct libcurl *curl = session->curl;
+	CURLcode code = CURLE_ABORTED_BY_CALLBACK;
+	int running = 1, left;
+	CURLMsg *message;
+
+	if (curl->multi_add_handle(session->multi, session->easy) != CURLM_OK)
+		return CURLE_FAILED_INIT;
+	while (running > 0) {
+		if (http_is_cancelled(exchange->http)) {
+			exchange->halt = HALT_CANCELLED;
+			break;
+		}
+		if (curl->multi_perform(session->multi, &running) != CURLM_OK) {
+			code = CURLE_FAILED_INIT;
+			break;
+		}
+		if (running > 0)
+			curl->multi_poll(session->multi, NULL, 0, POLL_MS, NULL);
+	}
+	while ((message = curl->multi_info_read(session->multi, &left)))
+		if (message->msg == CURLMSG_DONE)
+			code = message->data.result;
+	curl->multi_remove_handle(session->multi, session->easy);
+	return code;
+}
+
+static bool
+is_untrusted(CURLcode code)
+{
+	return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR;
+}
+
+/* No answer came, or only a piece of its head. */
+static bool
+no_answer(const struct exchange *exchange, CURLcode code, struct error *err)
+{
+	const struct http_session *session = exchange->http->session;
+	const char *words = *session->words ? session->words : session->curl->easy_strerror(code);
+	char name[264];
+
+	http_shown_host(exchange->url, name);
+	if (is_untrusted(code)) {
+		exchange->http->hopeless = true;
+		fail(err, FAULT_NETWORK, "the certificate of `%s` is not trusted: %s", name, words);
+		return error_hint(err, "if it is signed by your own authority, name its file in SSL_CERT_FILE");
+	}
+	if (code == CURLE_OPERATION_TIMEDOUT && exchange->deadline && clock_monotonic_ms() >= exchange->deadline)
+		return fail(err, FAULT_NETWORK, "`%s` did not answer in time (%lld ms)", name,
+			(long long)exchange->request->timeout_ms);
+	return fail(err, FAULT_NETWORK, "no answer from `%s`: %s", name, words);
+}
+
+/* Whether the hop gave an answer that can be judged. */
+static bool
+judge(struct exchange *exchange, CURLcode code, struct error *err)
+{
+	char name[264];
+
+	http_shown_host(exchange->url, name);
+	switch (exchange->halt) {
+	case HALT_CANCELLED:
+		return fail(err, FAULT_INTERRUPTED, "stopped while waiting for `%s`", name);
+	case HALT_REFUSED:
+		if (exchange->refusal.fault == FAULT_NONE)
+			return fail(err, FAULT_PROTOCOL, "the answer of `%s` is not what was asked for", name);
+		*err = exchange->refusal;
+		return error_wrap(err, "%s", name);
+	case HALT_TOO_LONG:
+		return fail(err, FAULT_PROTOCOL, "the answer of `%s` is longer than %zu bytes", name, exchange->response->body.limit);
+	case HALT_REACH:
+		return fail(err, FAULT_PROTOCOL, "redirected to `%s`, an address inside another network", name);
+	case HALT_ENDED:
+	case HALT_ENOUGH:
+		return true;
+	case HALT_NOT:
+		break;
+	}
+	if (code == CURLE_OK)
+		return true;
+	if (!exchange->head_done || (exchange->deadline && clock_monotonic_ms() >= exchange->deadline))
+		return no_answer(exchange, code, err);
+	exchange->response->partial = true;
+	exchange->response->stalled = code == CURLE_OPERATION_TIMEDOUT;
+	return true;
+}
+
+bool
+http_hop(struct exchange *exchange, struct error *err)
+{
+	struct http_session *session = exchange->http->session;
+	struct header_list headers finally(header_list_finish) = { .session = session };
+	struct http_response *response = exchange->response;
+	struct url parts;
+	CURLcode code;
+
+	if (!http_hop_check(exchange, exchange->url, &parts, err) || !make_headers(exchange, &headers, err) ||
+		!set_up(exchange, &parts, &headers, err))
+		return false;
+	exchange->head_done = exchange->follows = exchange->http->hopeless = false;
+	*session->words = '\0';
+	response->headers = (struct pairs){ 0 };
+	response->partial = false;
+	response->received = 0;
+	limit_body(exchange, exchange->request->limit ? exchange->request->limit : DEFAULT_BODY);
+	code = perform(exchange);
+	return judge(exchange, code, err);
+}

@@ -1,0 +1,64 @@
+/* transfer.h - one large file: resumption, digest as it streams, verified before it gets its name.
+ *
+ * The order of writing is that of reliability.md section 2. One call fetches one file and blocks; several run side by side on threads of their own. What must be durable
+ * goes through callbacks, so that nothing here knows the cache. Segments of one file come later: state is kept by pieces of 64 MiB already. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/base/digest.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "http.h"
+
+struct arena;
+
+#define TRANSFER_PIECE (64u << 20)
+
+struct transfer_source {
+	const char *url;             /* or NULL: a file on this machine */
+	const char *path;
+	const struct secret *bearer; /* to the URL's own origin alone */
+	const char *secret_cookie;
+	const char *name;            /* for messages and materials: "huggingface:ORG/NAME" */
+	bool insecure_http;
+};
+
+struct transfer {
+	/* What and where. */
+	const struct transfer_source *sources; /* in order of preference */
+	size_t source_count;
+	int dirfd;                   /* directory that the file's name is relative to; parts lie in its `.provision/parts` */
+	const char *dir;             /* its path, for messages and for this process's own bookkeeping */
+	const char *name;            /* safe relative path */
+	uint64_t size;               /* UINT64_MAX: unknown */
+	struct checksum checksum;    /* never CHECKSUM_NONE */
+	mode_t mode;                 /* 0: 0444 */
+	const char *run;             /* part of the part's name */
+	bool replace;                /* a file of another content may stand in the way: we made it */
+
+	/* How. */
+	struct http *http;           /* the caller's, whose connections are used again; NULL: one of its own */
+	const volatile bool *cancel;
+	void *context;
+	bool (*load)(void *context, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err); /* checkpoint */
+	bool (*save)(void *context, const char *key, const void *bytes, size_t size, struct error *err);
+	void (*progress)(void *context, uint64_t bytes); /* more bytes of this file are here */
+
+	/* Results. */
+	struct digest sha256;        /* always computed */
+	struct stat_key key;         /* of the final file */
+	int64_t hashed_ns;
+	uint64_t fetched;            /* bytes over the network in this call */
+	uint64_t actual_size;
+	const char *served_by;       /* name of the source that gave the bytes */
+	bool adopted;                /* it was there already with the right bytes */
+	const char *checkpoint;      /* key to forget once recorded */
+};
+
+/* True: the file is there, verified, durable, under its name. Adopts a file that is already right. Failures: E0606 wrong bytes from every source, E0609 no space, E0612 a file of other content stands there, or that of the
+ * last source. */
+bool transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err);

@@ -1,0 +1,296 @@
+#include "preflight.h"
+
+#include <string.h>
+
+#include "engine/base/arena.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/file.h"
+#include "engine/base/json.h"
+#include "engine/task.h"
+#include "rules.h"
+
+#define LARGEST_COUNT 1024
+#define LONGEST_CONTEXT 1000000000
+
+static const char *const dtypes[] = { "auto", "bfloat16", "float16", "half", "float32", "float", NULL };
+static const int64_t dtype_bytes[] = { 0, 2, 2, 2, 4, 4 };
+
+static const char *const kv_dtypes[] = { "auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", NULL };
+static const int64_t kv_dtype_bytes[] = { 0, 2, 1, 1, 1, 1 };
+
+static const char *const encoder_modes[] = { "weights", "data", NULL };
+enum { ENCODER_DATA = 1 };
+
+static const char *const tight_words[] = { "warn", "fail", NULL };
+
+#define AT(field) offsetof(struct preflight, field)
+
+static const struct param params[] = {
+	{ "model", PARAM_STRING, AT(model), .required = true, .about = "a model source or a directory; only config.json and headers are read" },
+	{ "gpus", PARAM_JSON, AT(gpus), .about = "as in `service`; all that are not reserved if absent" },
+	{ "gpu_memory", PARAM_SIZE, AT(gpu_memory), .about = "of each GPU, for a machine that is not this one", .least = 1, .most = INT64_MAX },
+	{ "gpu_count", PARAM_INT, AT(gpu_count), .about = "for a machine that is not this one", .least = 1, .most = LARGEST_COUNT },
+	{ "tensor_parallel", PARAM_INT, AT(shape.tensor_parallel), .fallback = "1", .about = "GPUs that each layer is cut over", .least = 1,
+		.most = LARGEST_COUNT },
+	{ "pipeline_parallel", PARAM_INT, AT(shape.pipeline_parallel), .fallback = "1", .about = "stages that the layers are dealt to", .least = 1,
+		.most = LARGEST_COUNT },
+	{ "replicas", PARAM_INT, AT(shape.replicas), .fallback = "1", .about = "instances side by side", .least = 1, .most = LARGEST_COUNT },
+	{ "max_model_len", PARAM_INT, AT(max_model_len), .about = "tokens of the longest request; the model's own if absent", .least = 1,
+		.most = LONGEST_CONTEXT },
+	{ "max_num_seqs", PARAM_INT, AT(max_num_seqs), .about = "requests at once; vLLM's 256 if absent", .least = 1, .most = LONGEST_CONTEXT },
+	{ "gpu_memory_utilization", PARAM_FLOAT, AT(utilization), .fallback = "0.9", .about = "part of each GPU that vLLM may take" },
+	{ "dtype", PARAM_ENUM, AT(dtype), .fallback = "auto", .choices = dtypes, .about = "type that the weights are loaded in" },
+	{ "kv_cache_dtype", PARAM_ENUM, AT(kv_cache_dtype), .fallback = "auto", .choices = kv_dtypes, .about = "type of the KV cache" },
+	{ "mm_encoder_tp_mode", PARAM_ENUM, AT(encoder_mode), .fallback = "weights", .choices = encoder_modes,
+		.about = "`data`: the vision encoder whole on each GPU, where the model's class can" },
+	{ "limit_mm_per_prompt", PARAM_JSON, AT(limits), .about = "{image: 10, video: 0}" },
+	{ "tight", PARAM_ENUM, AT(tight), .fallback = "warn", .choices = tight_words, .about = "memory that fits with less than 10 % to spare: `warn` or `fail`" },
+	{ "endpoint", PARAM_STRING, AT(endpoint), .unhashed = true, .about = "base URL of the hub" },
+	{ "token", PARAM_SECRET, AT(token), .unhashed = true, .about = "for a model that is not public" },
+	{ 0 },
+};
+
+static const struct output outputs[] = {
+	{ "shape", "\"tp 4\", \"pp 3\", \"2 x tp 2\"", NULL },
+	{ "gpus_needed", "tensor parallel x pipeline parallel x replicas", NULL },
+	{ "weights_per_gpu", "bytes, on the fullest GPU", NULL },
+	{ "kv_per_token", "bytes of KV cache per token, on the fullest GPU", NULL },
+	{ "max_tokens", "tokens that the KV cache would hold", NULL },
+	{ "verdict", "feasible, tight, unknown, or unasked if the hub could not be reached", NULL },
+	{ 0 },
+};
+
+/* A number, or {count: N}. */
+static bool
+read_limit(const json_t *limits, const char *modality, int64_t *limit)
+{
+	const json_t *value = json_object_get(limits, modality);
+
+	if (json_is_object(value))
+		value = json_object_get(value, "count");
+	if (!value)
+		return true;
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return false;
+	*limit = json_integer_value(value);
+	return true;
+}
+
+static bool
+read_limits(const struct preflight *spec, struct fit_request *request, struct error *err)
+{
+	json_t *limits finally(json_release) = NULL;
+
+	request->images = request->videos = -1;
+	if (!spec->limits)
+		return true;
+	if (!json_parse(spec->limits, strlen(spec->limits), "limit_mm_per_prompt", &limits, err))
+		return false;
+	if (json_is_object(limits) && read_limit(limits, "image", &request->images) && read_limit(limits, "video", &request->videos))
+		return true;
+	fail(err, FAULT_BAD_VALUE, "`limit_mm_per_prompt`: not a map of counts");
+	return error_hint(err, "write {image: 10, video: 0}");
+}
+
+bool
+preflight_request(const struct preflight *spec, const struct site *site, struct fit_request *request, struct error *err)
+{
+	int64_t needed = spec->shape.tensor_parallel * spec->shape.pipeline_parallel * spec->shape.replicas;
+
+	*request = (struct fit_request){
+		.shape = spec->shape,
+		.gpu_count = site->count ? site->count : needed,
+		.gpu_memory = site->memory,
+		.utilization = spec->utilization,
+		.max_model_len = spec->max_model_len,
+		.max_num_seqs = spec->max_num_seqs,
+		.kv_dtype_bytes = kv_dtype_bytes[spec->kv_cache_dtype],
+		.encoder_data_mode = spec->encoder_mode == ENCODER_DATA,
+	};
+	return read_limits(spec, request, err);
+}
+
+static void
+complain(struct task *task, const char *param, struct error *err, struct errors *errors)
+{
+	err->at = task_place(task, param);
+	errors_add(errors, err);
+}
+
+static void
+preflight_validate(const void *spec, struct task *task, struct errors *errors)
+{
+	const struct preflight *preflight = spec;
+	struct hub_source source;
+	struct gpuset set;
+	struct fit_request request;
+	struct error err = { 0 };
+
+	if (!task_is_pending(task, "gpus") && !gpuset_parse(preflight->gpus, task_arena(task), &set, &err))
+		complain(task, "gpus", &err, errors);
+	if (!task_is_pending(task, "limit_mm_per_prompt") && !read_limits(preflight, &request, &err))
+		complain(task, "limit_mm_per_prompt", &err, errors);
+	if (!task_is_pending(task, "model") && preflight->model &&
+		!hub_parse(preflight->model, preflight->endpoint, task_workdir(task), task_arena(task), &source, &err))
+		complain(task, "model", &err, errors);
+	if (!task_is_pending(task, "gpu_memory_utilization") && !(preflight->utilization > 0 && preflight->utilization <= 1)) {
+		fail(&err, FAULT_BAD_VALUE, "`gpu_memory_utilization`: %g is not above 0 and at most 1", preflight->utilization);
+		complain(task, "gpu_memory_utilization", &err, errors);
+	}
+	if (preflight->gpu_count && preflight->gpus) {
+		fail(&err, FAULT_CONFLICT, "`gpu_count` and `gpus` exclude each other");
+		complain(task, "gpu_count", &err, errors);
+	}
+}
+
+/* config.json of a directory on this machine: its bytes are an ingredient, if they are there yet. */
+static const char *
+local_config(const struct preflight *spec, struct task *task)
+{
+	struct hub_source source;
+	struct error ignored = { 0 };
+
+	if (!hub_parse(spec->model, spec->endpoint, task_workdir(task), task_arena(task), &source, &ignored) ||
+		(source.kind != HUB_LOCAL && source.kind != HUB_FILE))
+		return NULL;
+	return path_join(task_arena(task), source.base, "config.json");
+}
+
+static bool
+preflight_ingredients(const void *spec, struct task *task, struct error *err)
+{
+	const char *config = local_config(spec, task);
+	struct error ignored = { 0 };
+	struct digest digest;
+	struct site site;
+
+	if (!site_read(spec, task, &site, err))
+		return false;
+	task_ingredient(task, INGREDIENT_FACT, "fact:gpus", site.fact, NULL, NULL);
+	/* A file that is missing is inspect's to complain about, or another target's to make. */
+	if (config && !task_is_made_later(task, config) && task_digest(task, config, &digest, NULL, &ignored))
+		task_ingredient(task, INGREDIENT_FILE, "file:config.json", digest_text(task_arena(task), &digest), NULL, config);
+	return true;
+}
+
+/* Causes that say nothing of the model or the shape: the run goes on without a verdict. */
+static bool
+is_unreachable(enum fault fault)
+{
+	static const enum fault faults[] = { FAULT_NETWORK, FAULT_RATE_LIMIT, FAULT_OFFLINE, FAULT_HUB_DENIED, FAULT_HUB_UNREACHABLE };
+
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+		if (faults[i] == fault)
+			return true;
+	return false;
+}
+
+static bool
+is_refuted_without_memory(const struct fit *fit)
+{
+	for (size_t i = 0; i < fit->reason_count; i++)
+		if (fit->reasons[i].rule != FIT_MEMORY)
+			return true;
+	return false;
+}
+
+/* config.json first; tensors only where it does not settle the matter. */
+static bool
+answer(const struct preflight *spec, const struct site *site, struct model *model, struct task *task, const char **summary, struct error *err)
+{
+	struct fit_request request;
+	struct fit fit;
+
+	if (!preflight_request(spec, site, &request, err))
+		return false;
+	if (dtype_bytes[spec->dtype])
+		model->architecture.dtype_bytes = dtype_bytes[spec->dtype];
+	fit_judge(&model->architecture, &request, task_arena(task), &fit);
+	if (!is_refuted_without_memory(&fit)) {
+		model_measure(model, task);
+		fit_judge(&model->architecture, &request, task_arena(task), &fit);
+	}
+	*summary = report_answer(&(struct answer){ .spec = spec, .site = site, .model = model, .request = &request, .fit = &fit }, task);
+	return true;
+}
+
+static bool
+judge(const struct preflight *spec, struct task *task, const char **summary, struct error *err)
+{
+	struct model model finally(model_close) = { 0 };
+	struct site site;
+
+	if (!site_read(spec, task, &site, err))
+		return false;
+	if (site.refusal.fault) {
+		site.refusal.at = task_place(task, "gpus");
+		findings_add_error(task_findings(task), &site.refusal);
+	}
+	if (model_open(&model, spec, task, err))
+		return answer(spec, &site, &model, task, summary, err);
+	if (err->fault == FAULT_INTERRUPTED)
+		return false;
+	err->at = task_place(task, "model");
+	if (is_unreachable(err->fault)) {
+		*summary = report_unasked(spec, task, err);
+	} else {
+		findings_add_error(task_findings(task), err);
+		*summary = "config.json cannot be read";
+	}
+	*err = (struct error){ 0 };
+	return true;
+}
+
+/* A verdict that was recorded for the same question stands, without network; one that could not be asked for is asked for again. */
+static bool
+stands(const struct task *task)
+{
+	const struct record *record = task_record(task);
+	const char *verdict = record ? pairs_get(&record->outputs, "verdict") : NULL;
+
+	return verdict && !task_refresh(task) && (strcmp(verdict, "unasked") != 0 || task_offline(task));
+}
+
+static bool
+preflight_inspect(const void *spec, struct task *task, struct look *look, struct error *err)
+{
+	const char *config = local_config(spec, task), *summary;
+
+	if (stands(task)) {
+		*look = (struct look){ .state = STATE_FRESH, .summary = task_record(task)->summary };
+		return true;
+	}
+	if (config && task_is_made_later(task, config)) {
+		*look = (struct look){ .state = STATE_ABSENT, .reason = REASON_OUTPUT_MISSING, .what = "config.json is not there yet" };
+		return true;
+	}
+	if (!judge(spec, task, &summary, err))
+		return false;
+	*look = (struct look){ .state = STATE_FRESH, .judged = true, .summary = summary };
+	return true;
+}
+
+static bool
+preflight_build(const void *spec, struct task *task, struct error *err)
+{
+	const char *summary;
+
+	if (!judge(spec, task, &summary, err))
+		return false;
+	task_summary(task, "%s", summary);
+	return true;
+}
+
+const struct rule preflight_rule = {
+	.name = "preflight",
+	.about = "verdict: can this model run in this shape on these GPUs",
+	.version = 1,
+	.check = true,
+	.params = params,
+	.size = sizeof(struct preflight),
+	.outputs = outputs,
+	.validate = preflight_validate,
+	.ingredients = preflight_ingredients,
+	.inspect = preflight_inspect,
+	.build = preflight_build,
+};

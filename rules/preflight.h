@@ -1,0 +1,86 @@
+/* preflight.h - can this model run in this shape on these GPUs: the parts that the rule `preflight` is made of.
+ *
+ * site: the GPUs at hand. model: the numbers of a repository, read from a few kilobytes. report: the answer as findings. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "architecture.h"
+#include "client/hub.h"
+#include "fit.h"
+#include "gpuset.h"
+
+struct task;
+
+struct preflight {
+	const char *model;
+	const char *endpoint;
+	struct secret_ref token;
+	const char *gpus;         /* JSON, as in `service`; or NULL */
+	int64_t gpu_memory;
+	int64_t gpu_count;
+	struct shape shape;
+	int64_t max_model_len;
+	int64_t max_num_seqs;
+	double utilization;
+	int dtype;
+	int kv_cache_dtype;
+	int encoder_mode;
+	const char *limits;       /* JSON */
+	int tight;
+};
+
+enum { TIGHT_WARN, TIGHT_FAIL };
+
+/* The GPUs that the question is about. */
+struct site {
+	int64_t count;            /* that may be used; 0: unknown */
+	int64_t machine;          /* in the machine, reserved ones too; 0: unknown */
+	uint64_t memory;          /* what a program can get of the smallest, bytes; 0: unknown */
+	const char *fact;         /* both, for the fingerprint */
+	const char *indices;      /* "0-2"; "" where the machine is not this one */
+	const char *kept_free;    /* "3": reserved, or "" */
+	const char *unknown;      /* why memory is unknown, or NULL */
+	struct error refusal;     /* GPUs that are not there or reserved; FAULT_NONE: none */
+};
+
+bool site_read(const struct preflight *spec, struct task *task, struct site *site, struct error *err);
+
+/* A repository as far as it was read. */
+struct model {
+	struct hub hub;
+	struct hub_source source;
+	const char *name;         /* "zai-org/AutoGLM-Phone-9B" */
+	const char *commit;       /* or "" */
+	struct architecture architecture;
+	bool headers;             /* safetensors headers were read: the weights are exact */
+	const char *headers_problem; /* why not, or NULL */
+};
+
+void model_close(struct model *model);
+
+/* config.json alone. */
+bool model_open(struct model *model, const struct preflight *spec, struct task *task, struct error *err);
+
+/* Sizes of the tensors. Never fails: what cannot be read stays an estimate, and `headers_problem` says why. */
+void model_measure(struct model *model, struct task *task);
+
+/* The question as fit.h asks it. False: `limit_mm_per_prompt` is not understood. */
+bool preflight_request(const struct preflight *spec, const struct site *site, struct fit_request *request, struct error *err);
+
+/* The answer. */
+struct answer {
+	const struct preflight *spec;
+	const struct site *site;
+	const struct model *model;
+	const struct fit_request *request;
+	const struct fit *fit;
+};
+
+/* Adds findings and outputs; returns the summary. */
+const char *report_answer(const struct answer *answer, struct task *task);
+
+/* The question could not be put to the hub: a warning and the verdict `unasked`. Returns the summary. */
+const char *report_unasked(const struct preflight *spec, struct task *task, const struct error *cause);

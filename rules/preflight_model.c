@@ -1,0 +1,186 @@
+#include "preflight.h"
+
+#include <string.h>
+
+#include "engine/base/arena.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/digest.h"
+#include "engine/base/json.h"
+#include "engine/base/path.h"
+#include "engine/task.h"
+#include "safetensors.h"
+
+#define CONFIG_LIMIT ((size_t)1 << 20)
+#define INDEX_LIMIT ((size_t)32 << 20)
+#define HEADER_LIMIT ((size_t)32 << 20)
+/* Of each shard; most headers are shorter. */
+#define FIRST_READ 32768u
+/* Beyond this many shards the total of the index must do. */
+#define MOST_SHARDS 16
+
+#define INDEX "model.safetensors.index.json"
+#define SINGLE "model.safetensors"
+
+void
+model_close(struct model *model)
+{
+	hub_close(&model->hub);
+}
+
+static struct hub_file
+unlisted(const char *path)
+{
+	return (struct hub_file){ .path = path, .size = UINT64_MAX };
+}
+
+static bool
+is_remote(const struct hub_source *source)
+{
+	return source->kind != HUB_LOCAL && source->kind != HUB_FILE;
+}
+
+static bool
+read_config(struct model *model, struct task *task, struct error *err)
+{
+	struct buf text finally(buf_finish) = { 0 };
+	struct hub_file file = unlisted("config.json");
+	struct digest digest;
+
+	buf_init(&text, CONFIG_LIMIT);
+	if (!hub_read(&model->hub, model->commit, &file, 0, 0, &text, NULL, err))
+		return false;
+	if (text.truncated)
+		return fail(err, FAULT_PROTOCOL, "config.json is larger than %zu bytes", CONFIG_LIMIT);
+	if (!architecture_read(text.data, text.size, task_arena(task), &model->architecture, err))
+		return false;
+	digest_of(text.data, text.size, &digest);
+	task_material(task, arena_printf(task_arena(task), "%s/config.json", hub_source_name(&model->source, task_arena(task))),
+		digest_text(task_arena(task), &digest));
+	return true;
+}
+
+bool
+model_open(struct model *model, const struct preflight *spec, struct task *task, struct error *err)
+{
+	struct arena *arena = task_arena(task);
+	struct hub_source source;
+
+	if (!hub_parse(spec->model, spec->endpoint, task_workdir(task), arena, &source, err))
+		return false;
+	model->source = source;
+	model->name = source.repo ? source.repo : source.text;
+	if (task_offline(task) && is_remote(&source))
+		return fail(err, FAULT_OFFLINE, "`%s` was not asked: offline", hub_source_name(&source, arena));
+	if (!hub_open(&model->hub, &source, &spec->token, false, NULL, task_cancel(task), arena, err))
+		return false;
+	return hub_resolve(&model->hub, &model->commit, err) && read_config(model, task, err);
+}
+
+/* The header of one file: its length first, then, in most cases with the same request, its text. */
+static bool
+read_header(struct model *model, const char *path, struct arena *arena, struct error *err)
+{
+	struct buf bytes finally(buf_finish) = { 0 }, rest finally(buf_finish) = { 0 };
+	struct hub_file file = unlisted(path);
+	unsigned char first[8];
+	uint64_t length;
+
+	buf_init(&bytes, HEADER_LIMIT);
+	buf_init(&rest, HEADER_LIMIT);
+	if (!hub_read(&model->hub, model->commit, &file, 0, FIRST_READ, &bytes, NULL, err))
+		return false;
+	if (bytes.size < sizeof first)
+		return fail(err, FAULT_PROTOCOL, "`%s` is too short for a safetensors file", path);
+	memcpy(first, bytes.data, sizeof first);
+	if (!safetensors_length(first, &length, err))
+		return error_wrap(err, "`%s`", path);
+	if (length > HEADER_LIMIT - sizeof first)
+		return fail(err, FAULT_PROTOCOL, "`%s` has a header of %llu bytes", path, (unsigned long long)length);
+	if (bytes.size < sizeof first + length) {
+		if (bytes.size < FIRST_READ)
+			return fail(err, FAULT_PROTOCOL, "`%s` ends within its header", path);
+		if (!hub_read(&model->hub, model->commit, &file, bytes.size, sizeof first + length - bytes.size, &rest, NULL, err))
+			return false;
+		buf_add(&bytes, rest.data, rest.size);
+	}
+	if (bytes.size < sizeof first + length)
+		return fail(err, FAULT_PROTOCOL, "`%s` ends within its header", path);
+	if (!architecture_add_header(&model->architecture, bytes.data + sizeof first, (size_t)length, UINT64_MAX, arena, err))
+		return error_wrap(err, "`%s`", path);
+	return true;
+}
+
+static bool
+shards_of(const json_t *index, struct strings *shards, struct arena *arena, struct error *err)
+{
+	const json_t *map = json_at(index, "weight_map"), *shard;
+	const char *tensor, *why;
+	void *at;
+
+	for (at = json_object_iter((json_t *)(uintptr_t)map); at; at = json_object_iter_next((json_t *)(uintptr_t)map, at)) {
+		tensor = json_object_iter_key(at);
+		shard = json_object_iter_value(at);
+		if (!json_is_string(shard) || !path_is_safe(json_string_value(shard), &why))
+			return fail(err, FAULT_PROTOCOL, "%s: no file name for `%s`", INDEX, tensor);
+		if (shards->count <= MOST_SHARDS && !strings_has(shards, json_string_value(shard)))
+			strings_add(shards, arena, arena_copy(arena, json_string_value(shard)));
+	}
+	return shards->count > 0 || fail(err, FAULT_PROTOCOL, "%s: no weight_map", INDEX);
+}
+
+/* `*missing`: the weights are in one file, or not in safetensors at all. */
+static bool
+read_index(struct model *model, struct arena *arena, struct strings *shards, int64_t *total, bool *missing, struct error *err)
+{
+	struct buf text finally(buf_finish) = { 0 };
+	json_t *index finally(json_release) = NULL;
+	struct hub_file file = unlisted(INDEX);
+
+	buf_init(&text, INDEX_LIMIT);
+	if (!hub_read(&model->hub, model->commit, &file, 0, 0, &text, missing, err))
+		return false;
+	if (*missing)
+		return true;
+	if (!json_parse(text.data, text.size, INDEX, &index, err) || !shards_of(index, shards, arena, err))
+		return false;
+	if (!json_int_at(index, "metadata.total_size", total) || *total < 0)
+		*total = 0;
+	return true;
+}
+
+static bool
+measure(struct model *model, struct arena *arena, struct error *err)
+{
+	struct strings shards = { 0 };
+	bool missing = false;
+	int64_t total = 0;
+
+	if (!read_index(model, arena, &shards, &total, &missing, err))
+		return false;
+	if (missing)
+		strings_add(&shards, arena, SINGLE);
+	if (shards.count > MOST_SHARDS) {
+		if (!total)
+			return fail(err, FAULT_PROTOCOL, "%s: more than %d files and no total_size", INDEX, MOST_SHARDS);
+		model->architecture.weight_bytes = (uint64_t)total;
+		return true;
+	}
+	for (size_t i = 0; i < shards.count; i++)
+		if (!read_header(model, shards.items[i], arena, err))
+			return false;
+	return true;
+}
+
+void
+model_measure(struct model *model, struct task *task)
+{
+	const struct architecture before = model->architecture;
+	struct error err = { 0 };
+
+	model->headers = measure(model, task_arena(task), &err);
+	if (model->headers)
+		return;
+	/* Half a sum would be worse than none. */
+	model->architecture = before;
+	model->headers_problem = arena_copy(task_arena(task), err.text);
+}

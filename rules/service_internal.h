@@ -1,0 +1,190 @@
+/* service_internal.h - what the files of the rule `service` share: parameters, instances, runtimes.
+ *
+ * An instance is one replica: a container or a process. Its note in the record holds all that is needed to find it, stop it and start it again without the manifest.
+ * Whatever is ours carries a tag, PROJECT/DEPLOYMENT/TARGET/RUN/REPLICA/ID, whose last part is the intent that was durable before it was made. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/docker.h"
+#include "client/gpu.h"
+#include "client/process.h"
+#include "engine/base/buf.h"
+#include "engine/base/error.h"
+#include "engine/base/strings.h"
+#include "engine/params.h"
+#include "engine/record.h"
+#include "engine/rule.h"
+
+struct arena;
+struct task;
+
+enum service_runtime { RUNTIME_DOCKER, RUNTIME_PROCESS, RUNTIME_COUNT };
+
+struct mount {
+	const char *source;
+	const char *target;
+	bool readonly;
+};
+
+struct ready {
+	const char *path;
+	int64_t timeout;
+	int64_t interval;
+};
+
+struct service {
+	int runtime;
+	const char *image;
+	struct strings command;
+	const char *args;     /* JSON */
+	struct pairs env;
+	struct strings env_from;
+	const char *gpus;     /* JSON */
+	int64_t replicas;
+	const char *host;
+	int64_t port;
+	int64_t container_port;
+	struct list mounts;
+	int ipc;
+	int64_t shm_size;
+	struct pairs ulimits;
+	const char *user;
+	int restart;
+	const struct ready *ready;
+	int64_t stop_timeout;
+	struct pairs labels;
+};
+
+extern const char *const service_ipc_modes[];
+extern const char *const service_restart_policies[];
+
+struct instance {
+	const struct runtime *runtime;
+	const char *id;           /* container id, or pid */
+	const char *tag;
+	const char *run;          /* that started it */
+	const char *intent;       /* not in the note */
+	int64_t replica;
+	const char *host;         /* address it listens on */
+	int64_t port;
+	struct strings gpus;      /* UUIDs */
+	int64_t stop_timeout;
+	struct ready ready;
+	int64_t ready_ms;         /* how long it took to become ready; 0: not yet */
+	struct strings env_from;
+	size_t log_taken;         /* bytes of the log that were read already; not in the note */
+
+	/* Containers. */
+	const char *name;
+	const char *image;        /* id */
+	const char *key;          /* digest of the body it was created from */
+	const char *restart;      /* policy once it is ready */
+
+	/* Processes. */
+	struct process_id process;
+	struct strings argv;
+	struct pairs env;         /* what is added to the environment; no secrets */
+	const char *workdir;
+	const char *log;
+};
+
+struct instances {
+	struct instance *items;
+	size_t count;
+};
+
+/* What there is to work with. `cancel` is NULL where the work must be done even though the run was interrupted. */
+struct site {
+	struct task *task;
+	struct arena *arena;
+	const volatile bool *cancel;
+	struct docker docker;
+	bool has_docker;
+};
+
+struct instance_state {
+	bool running;
+	bool known;               /* the runtime can tell how it ended */
+	int exit_code;            /* -1: by a signal */
+	int signal;
+	bool out_of_memory;       /* of the host, or of the container's limit */
+	const char *detail;       /* the engine's own words, or NULL */
+};
+
+/* What is done with instances, by kind. */
+struct runtime {
+	const char *name;
+	enum artifact_kind artifact;
+	const char *words;        /* "container" */
+	bool (*prepare)(struct site *site, const struct service *spec, struct instance *instance, struct error *err); /* all that can fail before anything is touched */
+	bool (*start)(struct site *site, const struct service *spec, struct instance *instance, struct error *err); /* the intent is durable */
+	bool (*look)(struct site *site, struct instance *instance, struct instance_state *state, struct error *err);
+	bool (*inspect)(struct site *site, const struct service *spec, struct instance *instance, struct look *look, struct error *err); /* milliseconds */
+	bool (*read_log)(struct site *site, struct instance *instance, void (*output)(void *context, bool is_stderr, const char *bytes, size_t size),
+		void *context, struct error *err); /* what is new since the last time */
+	bool (*became_ready)(struct site *site, struct instance *instance, struct error *err);
+	bool (*halt)(struct site *site, struct instance *instance, struct error *err);   /* stopped, but can be resumed */
+	bool (*resume)(struct site *site, struct instance *instance, struct error *err);
+	bool (*remove)(struct site *site, struct instance *instance, struct error *err);
+	bool (*sweep)(struct site *site, const struct instances *keep, struct error *err); /* remove all of this target that is not kept */
+};
+
+extern const struct runtime docker_runtime, process_runtime;
+
+/* ---- service_params.c */
+extern const struct param service_params[];
+extern const struct output service_outputs[];
+void service_validate(const void *filled, struct task *task, struct errors *errors);
+
+/* ---- service_site.c */
+void site_init(struct site *site, struct task *task, const volatile bool *cancel);
+void site_finish(struct site *site);
+bool site_docker(struct site *site, struct error *err); /* connect, once */
+
+/* PROJECT/DEPLOYMENT/TARGET/, "" before the project has an id. */
+const char *service_tag_prefix(struct task *task, struct arena *arena);
+
+/* Remove everything of this target but `keep`, of both runtimes, and forget the intents of earlier runs. */
+bool service_sweep(struct site *site, const struct instances *keep, struct error *err);
+
+/* ---- service_instance.c */
+const char *instance_note(const struct instance *instance, struct arena *arena);
+bool instance_parse(const struct artifact *artifact, struct arena *arena, struct instance *instance, struct error *err);
+bool service_instances(const struct record *record, struct arena *arena, struct instances *instances, struct error *err); /* NULL: none */
+void service_report(struct task *task, const struct instances *instances); /* outputs and artifacts */
+const char *instance_url(const struct instance *instance, const char *path, struct arena *arena); /* as reached from here */
+bool instances_collide(const struct instance *a, const struct instance *b); /* need one port or GPU */
+
+/* ---- service_args.c */
+bool service_args(const char *json, struct arena *arena, struct strings *argv, struct error *err);
+const char *service_fill(const char *text, const struct instance *instance, struct arena *arena); /* {host} {port} {replica} */
+bool service_secrets(const struct strings *names, struct arena *arena, struct pairs *env, struct error *err); /* NAME -> value, from our environment */
+bool service_has_api_key(const struct service *spec, struct arena *arena);
+bool service_ulimit(const char *text, int64_t *soft, int64_t *hard);
+
+/* ---- service_docker.c */
+/* The body to create a container from, without what is secret or differs from run to run; the caller owns it. */
+bool service_docker_body(const struct service *spec, const struct instance *instance, bool podman, struct arena *arena, json_t **body, struct error *err);
+
+/* ---- service_devices.c */
+bool service_choose_gpus(const struct service *spec, struct site *site, struct instances *instances, struct error *err);
+bool service_check_ports(struct site *site, const struct instances *instances, int64_t patience_ms, struct error *err);
+bool service_check_gpus(struct site *site, const struct instances *instances, int64_t patience_ms, struct error *err);
+bool service_wait_released(struct site *site, const struct instances *instances, struct error *err); /* after a stop: ports closed, GPU memory back */
+bool service_is_listening(const char *host, int64_t port);
+
+/* ---- service_ready.c */
+struct service_stage {
+	char name[48];
+	uint64_t done, total;
+};
+
+/* What a line of the log says of the progress of a start; false: nothing. */
+bool service_stage_of(const char *line, struct service_stage *stage);
+
+/* Until every instance answers 200, one has ended (E0803 or what its log says) or the time is over (E0802). */
+bool service_wait_ready(struct site *site, struct instances *instances, struct error *err);

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Install what the tests need, build, and run them all: gcc and clang with warnings as errors, unit and end-to-end tests, and all of it again under ASan and UBSan.
+# Builds lie under build-test/. Options go to the last ctest: ./test.sh -R cache
+set -eu
+cd "$(dirname "$0")"
+scripts/packages.sh build
+scripts/packages.sh test
+jobs=$(nproc)
+python=build-test/venv/bin/python
+[ -x "$python" ] || python3 -m venv build-test/venv
+"$python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+
+# configure NAME OPTIONS...: configure and build below build-test/NAME, installed into build-test/NAME/prefix.
+configure() {
+	name=$1
+	shift
+	cmake -S . -B "build-test/$name" -G Ninja -DPROVISION_WERROR=ON -DPROVISION_PYTHON="$PWD/$python" \
+		-DCMAKE_INSTALL_PREFIX="$PWD/build-test/$name/prefix" "$@" >"build-test/$name.configure.log"
+	cmake --build "build-test/$name" --parallel "$jobs"
+	cmake --install "build-test/$name" >/dev/null
+}
+configure clang -DCMAKE_C_COMPILER=clang
+configure sanitized -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DPROVISION_SANITIZE=address,undefined
+configure plain -DCMAKE_C_COMPILER=gcc
+
+ctest --test-dir build-test/sanitized --output-on-failure --parallel "$jobs"
+ctest --test-dir build-test/plain --output-on-failure --parallel "$jobs" "$@"

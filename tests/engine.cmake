@@ -1,0 +1,13 @@
+# unit_test lines of this folder
+unit_test(engine/cases fakes engine base)
+set_tests_properties(engine/cases PROPERTIES ENVIRONMENT "PROVISION_CASES=${CMAKE_CURRENT_SOURCE_DIR}/cases")
+unit_test(engine/manifest engine base)
+unit_test(engine/resolve engine base)
+unit_test(engine/apply fakes engine base)
+unit_test(engine/params engine base)
+unit_test(engine/graph engine base)
+unit_test(engine/record engine base)
+unit_test(engine/known engine base)
+unit_test(engine/log engine base)
+unit_test(engine/stale engine base)
+unit_test(engine/fingerprint engine base)

@@ -1,0 +1,384 @@
+/* The one loop: order, early cut-off, failures, swaps that are settled or undone. Real threads, a fake memory, rules that do what the test says. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/apply.h"
+#include "engine/base/buf.h"
+#include "engine/base/clock.h"
+#include "engine/base/file.h"
+#include "engine/task.h"
+#include "engine/task_internal.h"
+#include "tests/fake/memory.h"
+
+#include <cmocka.h> /* last: its macro `fail` hides our function, hence `(fail)` below */
+
+struct step {
+	const char *value;  /* "fail": the build fails; "slow": it waits to be cancelled; "signal": it interrupts the run */
+	const char *makes;  /* what the product is; the same text is the same product */
+};
+
+static const struct param params[] = {
+	{ "value", PARAM_STRING, offsetof(struct step, value), .about = "what happens" },
+	{ "makes", PARAM_STRING, offsetof(struct step, makes), .unhashed = true, .about = "the product" },
+	{ 0 },
+};
+
+static const struct output outputs[] = { { "product", "what was made", NULL }, { 0 } };
+
+/* What the rules did, in order; workers append to it. */
+static struct {
+	pthread_mutex_t mutex;
+	char text[4000];
+} did = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+static void
+note(const char *what, const char *target)
+{
+	pthread_mutex_lock(&did.mutex);
+	strncat(did.text, what, sizeof did.text - strlen(did.text) - 1);
+	strncat(did.text, " ", sizeof did.text - strlen(did.text) - 1);
+	strncat(did.text, target, sizeof did.text - strlen(did.text) - 1);
+	strncat(did.text, "\n", sizeof did.text - strlen(did.text) - 1);
+	pthread_mutex_unlock(&did.mutex);
+}
+
+static bool
+step_build(const void *spec, struct task *task, struct error *err)
+{
+	const struct step *step = spec;
+
+	note("build", task_target(task));
+	if (text_equal(step->value, "fail"))
+		return (fail)(err, FAULT_COMMAND, "it failed");
+	if (text_equal(step->value, "signal"))
+		kill(getpid(), SIGINT);
+	if (text_equal(step->value, "slow") || text_equal(step->value, "signal")) {
+		while (!*task_cancel(task))
+			clock_sleep_ms(10, task_cancel(task));
+		return (fail)(err, FAULT_INTERRUPTED, "stopped");
+	}
+	if (text_equal(step->value, "intent") && !task_intent(task, task_new_id(task, task_arena(task)), "thing", "x", err))
+		return false;
+	task_output(task, "product", step->makes ? step->makes : task_target(task));
+	return true;
+}
+
+static bool
+step_settle(struct task *task, struct error *err)
+{
+	(void)err;
+	note("settle", task_target(task));
+	return true;
+}
+
+static bool
+step_revert(struct task *task, struct error *err)
+{
+	(void)err;
+	note("revert to", pairs_get(&task_record(task)->outputs, "product"));
+	return true;
+}
+
+static bool
+step_destroy(struct task *task, struct error *err)
+{
+	(void)err;
+	note("destroy", task_target(task));
+	return true;
+}
+
+static const struct rule step_rule = {
+	.name = "step", .version = 1, .params = params, .size = sizeof(struct step), .outputs = outputs, .build = step_build, .destroy = step_destroy,
+};
+static const struct rule live_rule = {
+	.name = "live", .version = 1, .params = params, .size = sizeof(struct step), .outputs = outputs, .build = step_build, .settle = step_settle,
+	.revert = step_revert, .destroy = step_destroy,
+};
+static const struct rule *const rules[] = { &step_rule, &live_rule, NULL };
+
+/* ---- */
+
+struct world {
+	struct fake_memory memory;
+	char root[64];
+};
+
+static int
+set_up(void **state)
+{
+	struct world *world = calloc(1, sizeof *world);
+
+	snprintf(world->root, sizeof world->root, "/tmp/provision-apply-XXXXXX");
+	if (!mkdtemp(world->root))
+		return -1;
+	fake_memory_init(&world->memory);
+	did.text[0] = '\0';
+	*state = world;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	struct world *world = *state;
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/m.yaml", world->root);
+	unlink(path);
+	rmdir(world->root);
+	fake_memory_finish(&world->memory);
+	free(world);
+	return 0;
+}
+
+/* Apply the targets of a manifest and return the result; `jobs` at once. */
+static struct apply_result
+run(struct world *world, const char *targets, unsigned jobs, unsigned keep_going)
+{
+	struct arena arena;
+	struct errors errors;
+	struct error err = { 0 };
+	struct manifest manifest = { 0 };
+	struct graph graph;
+	struct known known;
+	struct inspection inspection;
+	struct plan plan;
+	struct apply_result result = { 0 };
+	const struct pairs no_sets = { 0 };
+	const struct wishes wishes = { 0 };
+	const struct project project = { .root = world->root, .state_dir = world->root, .id = "" };
+	const struct apply_options options = { .jobs = jobs, .keep_going = keep_going, .grace = 100, .run = { .id = "RUN", .command = "apply" } };
+	const char *path, *text;
+	bool changed;
+
+	arena_init(&arena);
+	errors_init(&errors, &arena);
+	path = arena_printf(&arena, "%s/m.yaml", world->root);
+	text = arena_printf(&arena, "provision: 1\nname: demo\ntargets:\n%s", targets);
+	assert_true(file_save(path, text, strlen(text), 0600, &err));
+	if (!manifest_load(&manifest, path, world->root, &no_sets, &arena, &errors) || !graph_link(&graph, &manifest, rules, &errors))
+		fail_msg("%s", errors.items[0].text);
+	assert_true(known_init(&known, &world->memory.socket, &arena, &err));
+	assert_true(inspect(&inspection, &manifest, &graph, &world->memory.socket, &project, &wishes, &known, &arena, &err));
+	assert_true(apply_recover(&inspection, NULL, &options, &arena, &changed, &err));
+	if (changed)
+		assert_true(inspect(&inspection, &manifest, &graph, &world->memory.socket, &project, &wishes, &known, &arena, &err));
+	assert_true(plan_make(&plan, &inspection, &arena, &err));
+	if (!apply(&plan, NULL, &options, &arena, &result, &err))
+		result.error = err;
+	result.failed_target = NULL;
+	graph_finish(&graph);
+	known_finish(&known);
+	arena_finish(&arena);
+	return result;
+}
+
+static void
+expect_did(const char *text)
+{
+	assert_string_equal(did.text, text);
+	did.text[0] = '\0';
+}
+
+static void
+test_order_and_nothing_to_do(void **state)
+{
+	struct world *world = *state;
+	static const char targets[] = "  c: {rule: step, needs: [b]}\n  b: {rule: step, needs: [a]}\n  a: {rule: step}\n";
+	struct apply_result result = run(world, targets, 4, 1);
+
+	assert_int_equal(result.changed, 3);
+	expect_did("build a\nbuild b\nbuild c\n");
+	result = run(world, targets, 4, 1);
+	assert_int_equal(result.changed, 0);
+	expect_did("");
+	assert_string_equal(world->memory.ended, "ok");
+}
+
+static void
+test_early_cut_off(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+
+	run(world, "  a: {rule: step, value: one, makes: same}\n  b: {rule: step, needs: [a]}\n  c: {rule: step, needs: [b]}\n", 2, 1);
+	expect_did("build a\nbuild b\nbuild c\n");
+	result = run(world, "  a: {rule: step, value: two, makes: same}\n  b: {rule: step, needs: [a]}\n  c: {rule: step, needs: [b]}\n", 2, 1);
+	expect_did("build a\n");
+	assert_int_equal(result.changed, 1);
+	assert_int_equal(result.same, 2);
+	run(world, "  a: {rule: step, value: three, makes: other}\n  b: {rule: step, needs: [a]}\n  c: {rule: step, needs: [b]}\n", 2, 1);
+	/* b is built anew into what it was: there it stops. */
+	expect_did("build a\nbuild b\n");
+}
+
+static void
+test_failure(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result = run(world, "  a: {rule: step, value: fail}\n  b: {rule: step, needs: [a]}\n  c: {rule: step}\n", 1, 0);
+
+	assert_int_equal(result.failed, 1);
+	assert_int_equal(result.skipped, 1);
+	assert_int_equal(result.status, STATUS_FAILED);
+	assert_int_equal(result.error.fault, FAULT_COMMAND);
+	assert_null(fake_memory_row(&world->memory, "a"));
+	assert_null(fake_memory_row(&world->memory, "b"));
+	assert_non_null(fake_memory_row(&world->memory, "c"));
+	assert_string_equal(world->memory.ended, "failed");
+	did.text[0] = '\0';
+	run(world, "  a: {rule: step, value: fail, retries: 1}\n  c: {rule: step}\n", 1, 1);
+	expect_did("build a\nbuild a\n");
+}
+
+static void
+test_swap_settled(void **state)
+{
+	struct world *world = *state;
+
+	run(world, "  s: {rule: live, value: one}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	expect_did("build s\nbuild accept\n");
+	run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	expect_did("build s\nbuild accept\nsettle s\n");
+	assert_int_equal(world->memory.kept_count, 0);
+}
+
+static void
+test_swap_undone(void **state)
+{
+	struct world *world = *state;
+	struct digest first;
+	struct apply_result result;
+
+	run(world, "  s: {rule: live, value: one, makes: old}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	did.text[0] = '\0';
+	first = fake_memory_row(&world->memory, "s")->fingerprint;
+	/* Not accepted: the old one comes back, in the world and in the record. */
+	result = run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, value: fail, needs: [s]}\n", 2, 1);
+	expect_did("build s\nbuild accept\nrevert to old\n");
+	assert_int_equal(result.failed, 1);
+	assert_true(digest_equal(&first, &fake_memory_row(&world->memory, "s")->fingerprint));
+	assert_int_equal(world->memory.kept_count, 0);
+	/* The new one does not even start. */
+	run(world, "  s: {rule: live, value: fail}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	expect_did("build s\nrevert to old\n");
+	assert_true(digest_equal(&first, &fake_memory_row(&world->memory, "s")->fingerprint));
+}
+
+static void
+test_first_start_is_left_to_be_looked_at(void **state)
+{
+	struct world *world = *state;
+
+	run(world, "  s: {rule: live, value: one}\n  accept: {rule: step, value: fail, needs: [s]}\n", 2, 1);
+	expect_did("build s\nbuild accept\n");
+	assert_non_null(fake_memory_row(&world->memory, "s"));
+}
+
+static void
+test_killed_in_the_middle_of_a_swap(void **state)
+{
+	struct world *world = *state;
+
+	run(world, "  s: {rule: live, value: one, makes: old}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	did.text[0] = '\0';
+	/* As a run leaves it that was killed between the start of the new one and its acceptance. */
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	expect_did("settle s\n");
+	assert_int_equal(world->memory.kept_count, 0);
+	/* The manifest has changed meanwhile: the old one comes back before the new plan is made. */
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	run(world, "  s: {rule: live, value: three, makes: newer}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	expect_did("revert to new\nbuild s\nbuild accept\nsettle s\n");
+}
+
+static void
+test_removed_from_the_manifest(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+
+	run(world, "  a: {rule: step}\n  b: {rule: step}\n", 1, 1);
+	did.text[0] = '\0';
+	result = run(world, "  a: {rule: step}\n", 1, 1);
+	expect_did("destroy b\n");
+	assert_int_equal(result.changed, 1);
+	assert_null(fake_memory_row(&world->memory, "b"));
+}
+
+static void
+test_orphan_of_an_intent(void **state)
+{
+	struct world *world = *state;
+	const struct intent intent = { .id = "X", .target = "gone", .kind = "step/thing", .name = "x", .run = "OLD" };
+
+	run(world, "  a: {rule: step, value: intent}\n", 1, 1);
+	assert_int_equal(world->memory.intent_count, 1);
+	assert_string_equal(world->memory.intents[0].kind, "step/thing");
+	world->memory.intent_count = 0;
+	did.text[0] = '\0';
+	assert_true(world->memory.socket.add_intent(&world->memory, &intent, NULL));
+	run(world, "  a: {rule: step, value: intent}\n", 1, 1);
+	expect_did("destroy gone\n");
+	assert_int_equal(world->memory.intent_count, 0);
+}
+
+static void
+test_interrupted(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result = run(world, "  a: {rule: step, value: slow}\n  b: {rule: step, value: signal}\n  c: {rule: step, needs: [a]}\n", 2, 1);
+
+	assert_int_equal(result.signal, SIGINT);
+	assert_int_equal(result.failed, 0);
+	assert_int_equal((int)result.status, 128 + SIGINT);
+	assert_string_equal(world->memory.ended, "interrupted");
+	assert_null(fake_memory_row(&world->memory, "a"));
+}
+
+static void
+test_memory_breaks(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+
+	world->memory.fail_after = 1;
+	result = run(world, "  a: {rule: step}\n  b: {rule: step, needs: [a]}\n  c: {rule: step, needs: [b]}\n", 1, 0);
+	assert_int_equal(result.error.fault, FAULT_IO);
+	assert_non_null(fake_memory_row(&world->memory, "a"));
+	assert_null(fake_memory_row(&world->memory, "b"));
+	expect_did("build a\nbuild b\n");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_order_and_nothing_to_do),
+		TEST(test_early_cut_off),
+		TEST(test_failure),
+		TEST(test_swap_settled),
+		TEST(test_swap_undone),
+		TEST(test_first_start_is_left_to_be_looked_at),
+		TEST(test_killed_in_the_middle_of_a_swap),
+		TEST(test_removed_from_the_manifest),
+		TEST(test_orphan_of_an_intent),
+		TEST(test_interrupted),
+		TEST(test_memory_breaks),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,461 @@
+#include "rules/fit.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/base/arena.h"
+#include "engine/base/file.h"
+#include "rules/budget.h"
+#include "rules/weights.h"
+
+#define GIB (1024.0 * 1024 * 1024)
+/* What a 3090 of 24576 MiB gives to programs. */
+#define USABLE ((uint64_t)(23.69 * GIB))
+
+static int
+setup(void **state)
+{
+	struct arena *arena = calloc(1, sizeof *arena);
+
+	if (!arena)
+		return -1;
+	arena_init(arena);
+	*state = arena;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	arena_finish(*state);
+	free(*state);
+	return 0;
+}
+
+static void
+load(struct arena *arena, const char *model, struct architecture *architecture)
+{
+	struct error err = { 0 };
+	const char *text;
+	size_t size;
+
+	assert_true(file_load(arena_printf(arena, "%s/%s/config.json", MODELS, model), 1 << 20, arena, &text, &size, &err));
+	assert_true(architecture_read(text, size, arena, architecture, &err));
+}
+
+/* Names of the rules that fail, in order, each once. */
+static const char *
+failures(const struct fit *fit, struct arena *arena)
+{
+	static const char *const names[] = { "gpus", "heads", "kv", "inter", "moe", "vocab", "vision", "mamba", "pipeline", "memory", "context" };
+	const char *text = "", *last = "";
+
+	for (size_t i = 0; i < fit->reason_count; i++) {
+		const char *name = names[fit->reasons[i].rule];
+
+		if (strcmp(name, last) != 0)
+			text = arena_printf(arena, "%s%s%s", text, *text ? "," : "", name);
+		last = name;
+	}
+	return text;
+}
+
+static struct fit_request
+request_of(int64_t tp, int64_t pp, int64_t replicas)
+{
+	return (struct fit_request){
+		.shape = { tp, pp, replicas },
+		.gpu_count = tp * pp * replicas,
+		.utilization = 0.9,
+		.encoder_data_mode = true,
+		.images = -1,
+		.videos = -1,
+	};
+}
+
+/* The table of vllm.md 1.5: what fails at tensor parallel 1, 2, 3, 4, 6, 8; "NO": something. */
+static const struct {
+	const char *model;
+	const char *fails[6];
+} rows[] = {
+	{ "autoglm-phone-9b", { "", "", "heads,kv,inter,vocab", "", "heads,inter,vocab", "" } },
+	{ "llama-3-8b", { "", "", "heads,kv,inter", "", "heads,kv,inter", "" } },
+	{ "llama-3-70b", { "", "", "heads,kv,inter", "", "heads,kv,inter", "" } },
+	{ "llama-3.2-3b", { "", "", "kv,inter", "", "kv,inter", "" } },
+	{ "qwen2.5-7b", { "", "", "heads,kv,inter", "", "heads,kv,inter", "heads" } },
+	{ "qwen2.5-0.5b", { "", "", "heads,kv,inter,vocab", "heads", "heads,inter,vocab", "heads" } },
+	{ "qwen2-1.5b", { "", "", "kv,inter,vocab", "", "inter,vocab", "heads" } },
+	{ "qwen3-8b", { "", "", "heads,kv,vocab", "", "heads,kv,vocab", "" } },
+	{ "qwen3-32b", { "", "", "NO", "", "NO", "" } },
+	{ "qwen3-30b-a3b", { "", "", "heads,kv,vocab", "", "heads,kv,vocab", "" } },
+	{ "mixtral-8x7b", { "", "", "heads,kv,inter,vocab", "", "NO", "" } },
+	{ "deepseek-v3", { "", "", "heads,moe,vocab", "", "NO", "" } },
+	{ "gemma-2-9b", { "", "", "heads,kv,inter,vocab", "", "heads,kv,inter,vocab", "" } },
+	/* Its tower cannot be replicated: 16 heads and a width of 4304 are cut too. */
+	{ "gemma-3-27b", { "", "", "heads,kv,vocab,vision", "", "heads,kv,vocab,vision", "" } },
+	{ "glm-4.5v", { "", "", "kv,moe,vocab", "", "kv,moe,vocab", "" } },
+	{ "starcoder-15b", { "", "", "", "", "", "" } },
+};
+
+static void
+divides_as_the_table_says(void **state)
+{
+	static const int64_t sizes[] = { 1, 2, 3, 4, 6, 8 };
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct architecture architecture;
+
+		load(*state, rows[i].model, &architecture);
+		for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+			const char *want = rows[i].fails[s], *got;
+			struct fit_request request = request_of(sizes[s], 1, 1);
+			struct fit fit;
+
+			fit_judge(&architecture, &request, *state, &fit);
+			got = failures(&fit, *state);
+			if (strcmp(want, "NO") == 0 ? !*got : strcmp(want, got) != 0)
+				fail_msg("%s at %lld: `%s`, not `%s`", rows[i].model, (long long)sizes[s], got, want);
+			assert_int_equal(fit.verdict, *got ? FIT_IMPOSSIBLE : FIT_OK);
+		}
+	}
+}
+
+static void
+says_each_failure(void **state)
+{
+	static const char *const texts[] = {
+		"32 attention heads do not divide by 3",
+		"2 KV heads and 3 ranks: neither divides the other",
+		"intermediate_size 13696 does not divide by 3",
+		"vocabulary 151552 does not divide by 3",
+		"MLP width 4096 of the vision encoder does not divide by 3",
+		"merger width 13696 of the vision encoder does not divide by 3",
+	};
+	struct fit_request request = request_of(3, 1, 1);
+	struct architecture architecture;
+	struct fit fit;
+
+	request.encoder_data_mode = false;
+	load(*state, "autoglm-phone-9b", &architecture);
+	fit_judge(&architecture, &request, *state, &fit);
+	assert_int_equal(fit.reason_count, sizeof texts / sizeof *texts);
+	for (size_t i = 0; i < fit.reason_count; i++)
+		assert_string_equal(fit.reasons[i].text, texts[i]);
+	assert_int_equal(fit.reasons[0].value, 32);
+	assert_int_equal(fit.reasons[0].divisor, 3);
+}
+
+static void
+judges_other_rules(void **state)
+{
+	struct architecture glm, llama;
+	struct fit_request request;
+	struct fit fit;
+
+	load(*state, "autoglm-phone-9b", &glm);
+	load(*state, "llama-3-8b", &llama);
+
+	/* 12 heads of the encoder are cut unless it is replicated. */
+	request = request_of(8, 1, 1);
+	request.encoder_data_mode = false;
+	fit_judge(&glm, &request, *state, &fit);
+	assert_string_equal(failures(&fit, *state), "vision");
+
+	request = request_of(2, 2, 2);
+	request.gpu_count = 7;
+	fit_judge(&glm, &request, *state, &fit);
+	assert_string_equal(failures(&fit, *state), "gpus");
+	assert_int_equal(fit.gpus_needed, 8);
+
+	request = request_of(1, 1, 1);
+	request.max_model_len = 65537;
+	fit_judge(&glm, &request, *state, &fit);
+	assert_string_equal(failures(&fit, *state), "context");
+
+	request = request_of(1, 41, 1);
+	fit_judge(&glm, &request, *state, &fit);
+	assert_string_equal(failures(&fit, *state), "pipeline");
+
+	/* Nothing is said of other classes' stages, so nothing is concluded. */
+	request = request_of(1, 2, 1);
+	fit_judge(&llama, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_UNKNOWN);
+	assert_int_equal(fit.missing.count, 1);
+
+	/* Below 9553 tokens the dummy video has one frame too few. */
+	request = request_of(2, 1, 1);
+	request.max_model_len = 9000;
+	fit_judge(&glm, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_TIGHT);
+	assert_int_equal(fit.warnings[0].rule, FIT_CONTEXT);
+	request.videos = 0;
+	fit_judge(&glm, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_OK);
+}
+
+static void
+warns_of_quantisation(void **state)
+{
+	static const struct {
+		int64_t group, tp;
+		size_t warnings; /* with those of Marlin's own blocks */
+	} cases[] = {
+		/* 13696 / 1 divides by 128; 6848 and 3424 do not, but 6848 does by 64 and 3424 by 32. */
+		{ 128, 1, 0 },
+		{ 128, 2, 2 },
+		{ 64, 2, 1 },
+		{ 64, 4, 3 },
+		{ 32, 4, 2 },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct fit_request request = request_of(cases[i].tp, 1, 1);
+		struct architecture architecture;
+		struct fit fit;
+
+		load(*state, "autoglm-phone-9b", &architecture);
+		architecture.quantisation = QUANT_AWQ;
+		architecture.quant_method = "awq";
+		architecture.quant_bits = (struct known_number){ true, 4 };
+		architecture.quant_group = (struct known_number){ true, cases[i].group };
+		fit_judge(&architecture, &request, *state, &fit);
+		if (fit.warning_count != cases[i].warnings)
+			fail_msg("group %lld, tp %lld: %zu warnings", (long long)cases[i].group, (long long)cases[i].tp, fit.warning_count);
+		assert_int_equal(fit.verdict, FIT_OK);
+	}
+}
+
+static bool
+near(double value, double wanted, double within)
+{
+	return fabs(value - wanted) <= within;
+}
+
+/* The numbers of vllm.md 2.3. */
+static void
+budgets_as_the_table_says(void **state)
+{
+	static const struct {
+		int64_t tp, pp;
+		double weights, need, left90, left95; /* GiB */
+		double per_token;
+	} cases[] = {
+		{ 1, 1, 19.17, 0.972, 2.15, 3.33, 40960 },
+		{ 2, 1, 10.42, 0.486, 10.90, 12.09, 20480 },
+		{ 4, 1, 6.08, 0.486, 15.24, 16.43, 20480 },
+		{ 1, 3, 7.76, 0.316, 13.6, 14.7, 14336 },
+	};
+	struct architecture architecture;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct fit_request request = request_of(cases[i].tp, cases[i].pp, 1);
+		struct budget budget, wide;
+
+		request.gpu_memory = USABLE;
+		request.max_model_len = 25480;
+		budget_make(&architecture, &request, *state, &budget);
+		request.utilization = 0.95;
+		budget_make(&architecture, &request, *state, &wide);
+		assert_true(near(budget.weights / GIB, cases[i].weights, 0.006));
+		assert_true(near(budget.need / GIB, cases[i].need, 0.002));
+		assert_true(near((budget.usable - budget.weights) / GIB, cases[i].left90, 0.06));
+		assert_true(near((wide.usable - wide.weights) / GIB, cases[i].left95, 0.06));
+		assert_true(near(budget.per_token, cases[i].per_token, 0.5));
+	}
+}
+
+static void
+deals_layers_to_stages(void **state)
+{
+	static const struct {
+		int64_t layers, stages, counts[5];
+	} cases[] = {
+		{ 40, 1, { 40 } },
+		{ 40, 2, { 20, 20 } },
+		{ 40, 3, { 13, 14, 13 } },
+		{ 40, 4, { 10, 10, 10, 10 } },
+		{ 43, 4, { 11, 11, 11, 10 } },
+		{ 41, 3, { 14, 14, 13 } },
+	};
+	static const double weights[] = { 7.76, 6.98, 7.76 };
+	struct architecture architecture;
+	struct weights parts;
+	int64_t first = 0;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		int64_t counts[5] = { 0 };
+
+		fit_stages(cases[i].layers, cases[i].stages, counts);
+		assert_memory_equal(counts, cases[i].counts, sizeof counts);
+	}
+	load(*state, "autoglm-phone-9b", &architecture);
+	weights_of(&architecture, &parts);
+	for (int64_t i = 0; i < 3; first += cases[2].counts[i++]) {
+		struct rank rank = { 1, 2, first, cases[2].counts[i], i == 0, i == 2, true };
+
+		assert_true(near(weights_on_rank(&architecture, &parts, &rank) / GIB, weights[i], 0.006));
+	}
+}
+
+static void
+estimates_the_profile_run(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	struct budget video, image;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	request.max_model_len = 25480;
+	budget_make(&architecture, &request, *state, &video);
+	request.videos = 0;
+	budget_make(&architecture, &request, *state, &image);
+	/* With 0.3 GiB of everything else. */
+	assert_true(video.activations / GIB > 2.8 && video.activations / GIB < 3.8);
+	assert_true(image.activations / GIB > 0.8 && image.activations / GIB < 1.0);
+}
+
+static void
+judges_memory(void **state)
+{
+	static const struct {
+		int64_t tp, context;
+		double utilization;
+		int64_t videos;
+		enum fit_verdict verdict;
+		int64_t least, most; /* tokens */
+	} cases[] = {
+		/* The recipe for one card: about 60k tokens. */
+		{ 1, 25480, 0.95, 0, FIT_TIGHT, 55000, 70000 },
+		/* The stock command: weights and cache fit, the dummy video does not. */
+		{ 1, 25480, 0.9, -1, FIT_TIGHT, 0, 0 },
+		/* The model's own 65536 tokens need 2.5 GiB, 2.15 are left. */
+		{ 1, 0, 0.9, 0, FIT_IMPOSSIBLE, 30000, 40000 },
+		{ 2, 25480, 0.9, -1, FIT_OK, 350000, 450000 },
+		{ 4, 25480, 0.9, -1, FIT_OK, 600000, 700000 },
+		{ 1, 25480, 0.75, 0, FIT_IMPOSSIBLE, 0, 0 },
+	};
+	struct architecture architecture;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	/* As if headers had been read: the total is exact then. */
+	architecture.weight_bytes = architecture_estimate_bytes(&architecture);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct fit_request request = request_of(cases[i].tp, 1, 1);
+		struct fit fit;
+
+		request.gpu_memory = USABLE;
+		request.max_model_len = cases[i].context;
+		request.utilization = cases[i].utilization;
+		request.videos = cases[i].videos;
+		fit_judge(&architecture, &request, *state, &fit);
+		if (fit.verdict != cases[i].verdict || fit.max_tokens < cases[i].least || fit.max_tokens > cases[i].most)
+			fail_msg("case %zu: verdict %d, %lld tokens", i, (int)fit.verdict, (long long)fit.max_tokens);
+		if (fit.verdict == FIT_IMPOSSIBLE)
+			assert_string_equal(failures(&fit, *state), "memory");
+	}
+}
+
+/* An estimate that is a little over refuses nothing. */
+static void
+refuses_no_estimate(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	struct fit fit;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	request.gpu_memory = (uint64_t)(21.5 * GIB);
+	request.max_model_len = 25480;
+	fit_judge(&architecture, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_TIGHT);
+	architecture.weight_bytes = architecture_estimate_bytes(&architecture);
+	fit_judge(&architecture, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_IMPOSSIBLE);
+}
+
+/* Layers with a sliding window keep the window alone, so a long context costs less than all layers times all tokens. */
+static void
+counts_windows(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	struct budget budget;
+	double token = 2.0 * 16 * 128 * 2, full = 10, window = 52;
+
+	load(*state, "gemma-3-27b", &architecture);
+	assert_int_equal(architecture.window_layers.value, 52);
+	request.max_model_len = 131072;
+	budget_make(&architecture, &request, *state, &budget);
+	assert_true(near(budget.need, token * (full * 131072 + window * (1024 + 2048)), 1));
+	assert_true(near(budget.per_token, token * 62, 1));
+}
+
+static void
+lists_shapes(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	const char *text = "";
+	struct fit *fits;
+	size_t count;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	request.gpu_count = 4;
+	request.gpu_memory = USABLE;
+	request.max_model_len = 25480;
+	fit_shapes(&architecture, &request, *state, &fits, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (fits[i].verdict == FIT_IMPOSSIBLE)
+			break;
+		text = arena_printf(*state, "%s%s%s%s", text, i ? "; " : "", fit_shape_name(&fits[i].shape, *state), fits[i].verdict == FIT_TIGHT ? "*" : "");
+	}
+	/* Those without a margin come behind; among the others, those that leave no GPU idle come first. */
+	assert_string_equal(text, "tp 4; tp 2, pp 2; pp 4; 2 x tp 2; 2 x pp 2; pp 3; tp 2; pp 2; 4 x tp 1*; 3 x tp 1*; 2 x tp 1*; tp 1*");
+}
+
+static void
+bears_any_numbers(void **state)
+{
+	struct architecture architecture = { .class = "", .model_type = "", .text_type = "", .dtype = "", .quant_method = "" };
+	struct fit_request request = request_of(1024, 1024, 1024);
+	struct fit fit;
+
+	request.gpu_memory = UINT64_MAX;
+	request.max_model_len = 1000000000;
+	fit_judge(&architecture, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_UNKNOWN);
+	assert_true(strings_has(&fit.missing, "num_attention_heads"));
+	/* What is absent divides by nothing: vLLM takes it for 0, which is no proof. */
+	request = request_of(1, 1, 1);
+	fit_judge(&architecture, &request, *state, &fit);
+	assert_int_equal(fit.verdict, FIT_UNKNOWN);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(divides_as_the_table_says, setup, teardown),
+		cmocka_unit_test_setup_teardown(says_each_failure, setup, teardown),
+		cmocka_unit_test_setup_teardown(judges_other_rules, setup, teardown),
+		cmocka_unit_test_setup_teardown(warns_of_quantisation, setup, teardown),
+		cmocka_unit_test_setup_teardown(budgets_as_the_table_says, setup, teardown),
+		cmocka_unit_test_setup_teardown(deals_layers_to_stages, setup, teardown),
+		cmocka_unit_test_setup_teardown(estimates_the_profile_run, setup, teardown),
+		cmocka_unit_test_setup_teardown(judges_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(refuses_no_estimate, setup, teardown),
+		cmocka_unit_test_setup_teardown(counts_windows, setup, teardown),
+		cmocka_unit_test_setup_teardown(lists_shapes, setup, teardown),
+		cmocka_unit_test_setup_teardown(bears_any_numbers, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -125,7 +125,7 @@ look(const char *path, struct sight *sight, struct error *err)
 }
 
 /* A -wal of a header and nothing else says nothing, and a reader by way of its -shm would wait for frames until it gives up. */
-static enum access
+static enum manner
 choose(const struct sight *sight)
 {
 	if (!sight->exists)
@@ -135,7 +135,8 @@ choose(const struct sight *sight)
 	return sight->shm ? ACCESS_BESIDE : ACCESS_LEFT;
 }
 
-/* How each kind of reader opens. Locking is left out where nobody may be there to be locked out: database_moved looks whether somebody came. */
+/* How each kind of reader opens. Where nobody is there to be locked out, locks are left out: database_moved looks whether
+ * somebody came. */
 static const struct {
 	const char *query;
 	const char *vfs;
@@ -155,19 +156,26 @@ open_reader(struct database *database, struct error *err)
 
 	if (!look(database->path, &database->sight, err))
 		return false;
-	database->access = choose(&database->sight);
-	if (database->access == ACCESS_NONE)
+	database->manner = choose(&database->sight);
+	if (database->manner == ACCESS_NONE)
 		return true;
-	if (!sql_open(sql, make_uri(&arena, database->path, readers[database->access].query), database->path, SQLITE_OPEN_READONLY,
-		    readers[database->access].vfs, err))
+	if (!sql_open(sql, make_uri(&arena, database->path, readers[database->manner].query), database->path, SQLITE_OPEN_READONLY,
+		    readers[database->manner].vfs, err))
 		return false;
 	sqlite3_db_config(sql->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	if ((!readers[database->access].first || sql_script(sql, readers[database->access].first, err)) && configure(sql, err) &&
+	if ((!readers[database->manner].first || sql_script(sql, readers[database->manner].first, err)) && configure(sql, err) &&
 		migrations_version(sql, &version, err))
 		return version == migrations_newest() ||
 			fail(err, FAULT_DATABASE, "`%s` has schema %d, which the next apply brings to schema %d", database->path, version,
 				migrations_newest());
 	return false;
+}
+
+/* What a reader is told while a writer sets -wal and -shm up or takes them away, which it must do itself to go on. */
+static bool
+is_passing(int code)
+{
+	return (code & 0xff) == SQLITE_READONLY || (code & 0xff) == SQLITE_CANTOPEN;
 }
 
 /* Whether what was read may be something that never was. */
@@ -176,7 +184,7 @@ is_stale(const struct database *database, const struct sight *now, bool ok)
 {
 	const struct sight *then = &database->sight;
 
-	switch (database->access) {
+	switch (database->manner) {
 	case ACCESS_NONE:
 		return now->exists;
 	case ACCESS_ALONE:
@@ -186,7 +194,7 @@ is_stale(const struct database *database, const struct sight *now, bool ok)
 			!stat_key_equal(&now->wal_key, &then->wal_key);
 	case ACCESS_BESIDE:
 		/* SQLite's own locks see to it that a success is one. */
-		return !ok && choose(now) != ACCESS_BESIDE;
+		return !ok && (choose(now) != ACCESS_BESIDE || is_passing(database->sql.failure));
 	case ACCESS_WRITING:
 		break;
 	}
@@ -204,7 +212,8 @@ came_or_went(struct database *database, bool *ok, unsigned *tries, struct error 
 		return false;
 	sql_close(&database->sql);
 	if (++*tries > MOST_TRIES) {
-		*ok = fail(err, FAULT_LOCKED, "`%s` changed each time it was read", database->path);
+		if (*ok)
+			*ok = fail(err, FAULT_LOCKED, "`%s` changed each time it was read", database->path);
 		return false;
 	}
 	clock_sleep_ms(*tries, NULL);
@@ -220,6 +229,8 @@ open_still(struct database *database, unsigned *tries, struct error *err)
 		resolve(database);
 		ok = open_reader(database, err);
 	} while (came_or_went(database, &ok, tries, err));
+	if (!ok)
+		sql_close(&database->sql);
 	return ok;
 }
 
@@ -236,9 +247,21 @@ database_open_reading(struct database *database, const char *path, struct error 
 }
 
 bool
+database_ready(struct database *database, bool *empty, struct error *err)
+{
+	unsigned tries = 0;
+
+	database->sql.failure = SQLITE_OK;
+	if (!database->sql.db && database->manner != ACCESS_NONE && !open_still(database, &tries, err))
+		return false;
+	*empty = database->manner == ACCESS_NONE;
+	return true;
+}
+
+bool
 database_moved(struct database *database, bool *ok, unsigned *tries, struct error *err)
 {
-	if (database->access == ACCESS_WRITING || !came_or_went(database, ok, tries, err))
+	if (database->manner == ACCESS_WRITING || !came_or_went(database, ok, tries, err))
 		return false;
 	*ok = open_still(database, tries, err);
 	return *ok;
@@ -285,7 +308,8 @@ fill_fresh(struct sql *sql, struct error *err)
 	random_bytes(bytes, sizeof bytes);
 	for (size_t i = 0; i < sizeof bytes; i++)
 		snprintf(project + 2 * i, 3, "%02x", bytes[i]);
-	if (!configure(sql, err) || !sql_script(sql, fresh_settings, err) || !sql_script(sql, writer_settings, err) || !use_wal(sql, err) || !migrations_apply(sql, 0, err) ||
+	if (!configure(sql, err) || !sql_script(sql, fresh_settings, err) || !sql_script(sql, writer_settings, err) ||
+		!use_wal(sql, err) || !migrations_apply(sql, 0, err) ||
 		!sql_run(sql, SQL_SET_PROJECT, VALUES(value_text(project)), err))
 		return false;
 	/* The file must stand alone before it is renamed: its -wal would keep the old name. */
@@ -344,7 +368,7 @@ database_open_writing(struct database *database, const char *path, struct error 
 {
 	struct arena arena finally(arena_finish) = { 0 };
 
-	*database = (struct database){ .given = xstrdup(path), .access = ACCESS_WRITING };
+	*database = (struct database){ .given = xstrdup(path), .manner = ACCESS_WRITING };
 	resolve(database);
 	if (open_writer(database, &arena, err))
 		return true;

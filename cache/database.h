@@ -10,7 +10,7 @@
 #include "engine/base/file.h"
 #include "sql.h"
 
-enum access {
+enum manner {
 	ACCESS_NONE,    /* no database yet: nothing is open */
 	ACCESS_WRITING,
 	ACCESS_ALONE,   /* no -wal, or nothing in it: the file is taken as it stands */
@@ -29,7 +29,7 @@ struct database {
 	struct sql sql;
 	char *given;     /* the path as it was asked for */
 	char *path;      /* the same without links on the way, since SQLite follows none */
-	enum access access;
+	enum manner manner;
 	struct sight sight;
 };
 
@@ -38,6 +38,9 @@ bool database_open_reading(struct database *database, const char *path, struct e
 /* Made whole under another name first, so that no moment shows half a database. */
 bool database_open_writing(struct database *database, const char *path, struct error *err);
 void database_close(struct database *database);
+
+/* Before something is read: `*empty` says that there is no database yet. Opens it again if that failed the last time. */
+bool database_ready(struct database *database, bool *empty, struct error *err);
 
 /* After something was read: whether it must be read again, since a writer came or went meanwhile; then the database is open anew. `*ok` is what the reading said, and
  * false if it cannot be opened any more. `*tries` begins with 0. */

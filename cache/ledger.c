@@ -26,9 +26,10 @@ struct ledger {
 #define READ_AGAIN_UNLESS_STILL(ledger, ok, err, reading) \
 	do { \
 		unsigned tries = 0; \
+		bool empty; \
 \
 		do \
-			ok = !(ledger)->database.sql.db || (reading); \
+			ok = database_ready(&(ledger)->database, &empty, err) && (empty || (reading)); \
 		while (database_moved(&(ledger)->database, &ok, &tries, err)); \
 	} while (0)
 
@@ -337,7 +338,8 @@ ledger_commit(void *self, const struct outcome *outcomes, size_t count, const st
 	struct sql *sql = &ledger->database.sql;
 	struct tip tip;
 
-	if (!ledger->running)
+	/* What was learnt of files alone belongs to no run. */
+	if (count > 0 && !ledger->running)
 		return fail(err, FAULT_INTERNAL, "no run was begun");
 	if (!transaction_begin(&transaction, sql, err) || !history_tip(sql, ledger->project, &tip, err))
 		return false;
@@ -407,7 +409,7 @@ plug_in(struct ledger *ledger)
 {
 	ledger->memory = reading;
 	ledger->memory.self = ledger;
-	if (ledger->database.access != ACCESS_WRITING)
+	if (ledger->database.manner != ACCESS_WRITING)
 		return;
 	ledger->memory.begin_run = ledger_begin_run;
 	ledger->memory.end_run = ledger_end_run;

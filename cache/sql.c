@@ -113,7 +113,7 @@ find_code(int code)
 }
 
 static bool
-sql_fail(const struct sql *sql, int code, struct error *err)
+sql_fail(struct sql *sql, int code, struct error *err)
 {
 	const struct code_row *row = find_code(code);
 	int number = sqlite3_system_errno(sql->db);

@@ -53,6 +53,7 @@ enum statement {
 struct sql {
 	sqlite3 *db;      /* NULL: there is no database yet */
 	const char *path; /* as shown in messages; borrowed */
+	int failure;      /* SQLite's code of the last failure; stays when it is closed */
 	sqlite3_stmt *prepared[SQL_COUNT];
 };
 

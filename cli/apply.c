@@ -1,17 +1,15 @@
 /* apply.c - `provision apply`: do it. */
 #include "engine/apply.h"
 
-#include <string.h>
-
+#include "ask.h"
 #include "commands.h"
-#include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
-#include "engine/base/units.h"
 #include "engine/consent.h"
 #include "engine/fallback.h"
 #include "planning.h"
-#include "report/plan.h"
-#include "report/words.h"
+#include "report/verdict.h"
+#include "run.h"
+#include "summary.h"
 #include "watch.h"
 
 /* One `apply`, across its fallbacks. */
@@ -41,7 +39,7 @@ run_options(struct applying *applying, const char *run, struct apply_options *op
 		.grace = session->options.grace,
 		.verbose = session->options.verbose > 0,
 	};
-	session_run_info(session, applying->shape, run, applying->fallback ? applying->first : NULL, &options->run);
+	run_describe(session, applying->shape, run, applying->fallback ? applying->first : NULL, &options->run);
 }
 
 /* Put right what a killed run left, and look again if that changed anything. */
@@ -58,7 +56,7 @@ recover(struct applying *applying)
 
 	if (shape->inspection.kept_count == 0 && shape->inspection.intent_count == 0)
 		return STATUS_OK;
-	run_options(applying, session_new_run(session), &options);
+	run_options(applying, run_new_id(session), &options);
 	watch_begin(&watch, session, shape, NULL);
 	ok = apply_recover(&shape->inspection, &watch.watcher, &options, &session->arena, &changed, &err);
 	watch_end(&watch);
@@ -101,7 +99,8 @@ count_fallbacks(struct applying *applying, const struct shape *from, unsigned cl
 		strings_add(&tried, &session->arena, entry->manifest);
 		next = arena_alloc(&session->arena, sizeof *next);
 		errors_init(&errors, &session->arena);
-		if (!manifest_load(next, entry->manifest, session->found.cwd, &session->options.sets, &session->arena, &errors))
+		if (!manifest_load(next, entry->manifest, session->found.cwd, &session->options.sets, &session->arena,
+			    &errors))
 			break;
 		manifest = next;
 	}
@@ -121,7 +120,8 @@ announce(struct applying *applying, const struct shape *from, const struct shape
 		return;
 	}
 	out_flush(&session->out);
-	out_printf(&session->err, "%s fallback %zu of %zu: ", clock_hms(&session->arena, clock_now_ns()), applying->fallback, total);
+	out_printf(&session->err, "%s fallback %zu of %zu: ", clock_hms(&session->arena, clock_now_ns()),
+		applying->fallback, total);
 	out_safe(&session->err, to->shown);
 	out_printf(&session->err, ", because: %s\n", because);
 	out_flush(&session->err);
@@ -168,7 +168,8 @@ show(struct applying *applying, const struct chain *chain)
 
 	if (plan->verdict == VERDICT_NOTHING && !session->options.json) {
 		if (session->options.quiet < 2)
-			plan_show_nothing(&session->out, plan, &session->known, clock_monotonic_ms() - session->started_ms, &session->arena);
+			verdict_nothing(&session->out, plan, &session->known,
+				clock_monotonic_ms() - session->started_ms, &session->arena);
 	} else {
 		planning_show(session, applying->shape, chain);
 	}
@@ -206,8 +207,8 @@ decline(struct applying *applying, const struct strings *lines)
 	struct finding *finding;
 
 	findings_init(&findings, &session->arena);
-	finding = findings_add(&findings, FAULT_DECLINED, (struct place){ 0 }, lines ? "this needs your consent, and nobody could be asked"
-		: "declined; nothing was changed");
+	finding = findings_add(&findings, FAULT_DECLINED, (struct place){ 0 },
+		lines ? "this needs your consent, and nobody could be asked" : "declined; nothing was changed");
 	for (size_t i = 0; lines && i < lines->count && i < sizeof finding->notes / sizeof *finding->notes; i++)
 		finding_note(&findings, finding, "%s", lines->items[i]);
 	if (lines)
@@ -240,14 +241,14 @@ ask(struct applying *applying)
 	new_lines(applying, &fresh);
 	if (applying->asked && fresh.count == 0)
 		return STATUS_OK;
-	if (!session_can_ask(session))
+	if (!ask_possible(session))
 		return fresh.count == 0 ? STATUS_OK : decline(applying, &fresh);
 	for (size_t i = 0; i < fresh.count; i++) {
 		out_text(&session->err, "  ");
 		out_safe(&session->err, fresh.items[i]);
 		out_text(&session->err, "\n");
 	}
-	yes = session_ask(session, "Apply?", &asked);
+	yes = ask_user(session, "Apply?", &asked);
 	if (!yes)
 		return decline(applying, NULL);
 	applying->asked = true;
@@ -267,7 +268,7 @@ carry_out(struct applying *applying)
 	bool ok;
 
 	applying->run = applying->next_run;
-	applying->next_run = session_new_run(session);
+	applying->next_run = run_new_id(session);
 	session->jsonl.run = applying->run;
 	run_options(applying, applying->run, &options);
 	watch_begin(&watch, session, applying->shape, plan);
@@ -275,106 +276,6 @@ carry_out(struct applying *applying)
 	watch_end(&watch);
 	session->signal = applying->result.signal;
 	return ok ? applying->result.status : session_fail(session, &err, &applying->shape->manifest.sources);
-}
-
-/* Where the services of this deployment answer now. */
-static void
-show_services(struct applying *applying)
-{
-	struct session *session = applying->session;
-	const struct memory *memory = session->memory;
-	const char *deployment = applying->shape->manifest.name;
-	struct error err = { 0 };
-	struct row *rows;
-	size_t count;
-
-	if (!memory->records(memory->self, deployment, &session->arena, &rows, &count, &err))
-		return;
-	for (size_t i = 0; i < count; i++) {
-		struct record record = { .target = rows[i].target, .rule = rows[i].rule };
-		const char *url;
-
-		if (strcmp(rows[i].rule, "service") != 0 || !record_unpack(&record, rows[i].body, rows[i].body_size, &session->arena))
-			continue;
-		url = pairs_get(&record.outputs, "url");
-		if (!url)
-			continue;
-		out_text(&session->out, "Serving ");
-		out_safe(&session->out, deployment);
-		out_text(&session->out, " at ");
-		out_safe(&session->out, url);
-		out_text(&session->out, ".\n");
-	}
-}
-
-static void
-show_success(struct applying *applying)
-{
-	struct session *session = applying->session;
-	const struct apply_result *result = &applying->result;
-	struct arena *arena = &session->arena;
-	size_t count = applying->shape->plan.count;
-
-	out_text(&session->out, "Applied ");
-	out_safe(&session->out, applying->shape->manifest.name);
-	out_text(&session->out, ", ");
-	out_safe(&session->out, applying->shape->shown);
-	out_printf(&session->out, ", in %s: ", units_show_duration(arena, result->duration));
-	if (result->changed == count)
-		out_text(&session->out, words_count(arena, count, "target", "targets"));
-	else
-		out_printf(&session->out, "%u of %s", (unsigned)result->changed, words_count(arena, count, "target", "targets"));
-	if (result->downloaded > 0)
-		out_printf(&session->out, ", %s downloaded", units_show_size(arena, result->downloaded));
-	out_printf(&session->out, ", run %s.\n", applying->run);
-	show_services(applying);
-	if (!session->options.quiet)
-		out_text(&session->out, "  provision status        provision audit\n");
-}
-
-static void
-show_failure(struct applying *applying)
-{
-	struct session *session = applying->session;
-	const struct apply_result *result = &applying->result;
-	const struct plan *plan = &applying->shape->plan;
-	size_t total = plan->counts[ACTION_MAKE] + plan->counts[ACTION_REDO] + plan->counts[ACTION_CHECK] + plan->counts[ACTION_REMOVE];
-	size_t done = (size_t)result->changed + result->same;
-	size_t ended = done + result->failed + result->skipped;
-
-	out_printf(&session->out, "%s after %s: %zu done", result->signal ? "Interrupted" : "Failed",
-		units_show_duration(&session->arena, result->duration), done);
-	if (result->failed > 0)
-		out_printf(&session->out, ", %u failed", (unsigned)result->failed);
-	if (total > ended)
-		out_printf(&session->out, ", %zu stopped", total - ended);
-	if (result->skipped > 0)
-		out_printf(&session->out, ", %u not started", (unsigned)result->skipped);
-	out_printf(&session->out, ", run %s. Run the same command to go on.\n", applying->run);
-}
-
-static void
-summarise(struct applying *applying, enum status status)
-{
-	struct session *session = applying->session;
-	const struct apply_result *result = &applying->result;
-	bool ran = applying->run != NULL;
-	bool ok = status == STATUS_OK || status == STATUS_CHANGES || status == STATUS_FALLBACK;
-
-	if (session->options.json) {
-		jsonl_summary(&session->jsonl, &(struct jsonl_summary){
-			.result = ok ? "ok" : result->signal ? "interrupted" : status == STATUS_DECLINED ? "declined" : "failed",
-			.status = (int)status, .changed = result->changed, .failed = result->failed,
-			.duration = clock_monotonic_ms() - session->started_ms, .downtime = applying->shape->plan.cost.stops ? -1 : 0,
-			.downloaded = result->downloaded, .fallback = applying->fallback });
-		return;
-	}
-	if (!ran)
-		return;
-	if (!ok)
-		show_failure(applying);
-	else if (session->options.quiet < 2)
-		show_success(applying);
 }
 
 /* Plan, ask and run; after a failure that its manifest names, the same with the fallback. */
@@ -397,7 +298,8 @@ apply_all(struct applying *applying)
 		if (status == STATUS_OK)
 			status = carry_out(applying);
 		classes = 1u << applying->result.class;
-		if (status == STATUS_OK || status == STATUS_DECLINED || applying->result.signal || applying->result.class == CLASS_NONE)
+		if (status == STATUS_OK || status == STATUS_DECLINED || applying->result.signal ||
+			applying->result.class == CLASS_NONE)
 			return status;
 		chain = plan_chain(applying, classes);
 		if (!fall_back(applying, classes, chain, &status))
@@ -425,7 +327,7 @@ command_apply(struct session *session)
 	enum status status = session_find(session, true);
 	enum status learnt;
 
-	*applying = (struct applying){ .session = session, .shape = &first, .next_run = session_new_run(session) };
+	*applying = (struct applying){ .session = session, .shape = &first, .next_run = run_new_id(session) };
 	if (status == STATUS_OK)
 		status = session_load(session, session->found.manifest, &first);
 	if (status == STATUS_OK)
@@ -440,7 +342,13 @@ command_apply(struct session *session)
 		learnt = session_learn(session);
 		status = learnt == STATUS_OK ? status : status_worse(status, learnt);
 	}
-	summarise(applying, status);
+	summary_show(session, &(struct summary){
+		.shape = applying->shape,
+		.result = &applying->result,
+		.run = applying->run,
+		.fallback = applying->fallback,
+		.status = status,
+	});
 	for (size_t i = 0; i < applying->chain_count; i++)
 		chain_finish(&applying->chains[i]);
 	shape_finish(&first);

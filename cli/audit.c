@@ -111,7 +111,8 @@ last_result(struct session *session, const char *deployment, const char *target)
 	struct error err = { 0 };
 	bool found = false;
 
-	if (!memory->last_action(memory->self, deployment, target, &session->arena, &entry, &found, &err) || !found || !entry.result)
+	if (!memory->last_action(memory->self, deployment, target, &session->arena, &entry, &found, &err) || !found ||
+		!entry.result)
 		return "-";
 	return entry.result;
 }
@@ -136,7 +137,8 @@ show_deployment(struct session *session, const struct records *records)
 	struct audit audit;
 	struct table table;
 
-	if (!audit_verify(&audit, records->deployment, &all, all_rules, session->memory, &session->project, &session->known, false, arena, &err))
+	if (!audit_verify(&audit, records->deployment, &all, all_rules, session->memory, &session->project,
+		    &session->known, false, arena, &err))
 		return session_fail(session, &err, NULL);
 	table_init(&table, heads, records->count, arena);
 	for (size_t i = 0; i < records->count; i++) {
@@ -195,7 +197,8 @@ audit_table(struct session *session)
 
 		for (size_t j = 0; j < deployments[i].count; j++)
 			json_array_append_new(records, record_json(session, &deployments[i].items[j]));
-		json_array_append_new(document, json_pack("{s:s, s:o}", "deployment", deployments[i].deployment, "records", records));
+		json_array_append_new(
+			document, json_pack("{s:s, s:o}", "deployment", deployments[i].deployment, "records", records));
 		if (session->options.json)
 			continue;
 		if (count > 1) {
@@ -243,10 +246,13 @@ run_part(struct session *session, const struct strings *operands)
 		if (strcmp(operands->items[0], parts[i].name) != 0)
 			continue;
 		if (rest.count < parts[i].least || rest.count > parts[i].most) {
-			fail(&err, FAULT_USAGE, "`provision audit %s` wants %s", parts[i].name, parts[i].most ? "one target" : "nothing behind it");
+			fail(&err, FAULT_USAGE, "`provision audit %s` wants %s", parts[i].name,
+				parts[i].most ? "one target" : "nothing behind it");
 			return session_fail(session, &err, NULL);
 		}
-		return i == 0 ? audit_log(session) : i == 1 ? audit_show(session, rest.items[0]) : audit_check(session, &rest);
+		return i == 0	? audit_log(session)
+		       : i == 1 ? audit_show(session, rest.items[0])
+				: audit_check(session, &rest);
 	}
 	return unknown_part(session, operands->items[0]);
 }

@@ -53,7 +53,9 @@ gather(struct session *session, const struct history_entry *entries, size_t coun
 
 		if (strcmp(entry->kind, "run") == 0) {
 			run = &runs[found++];
-			*run = (struct run){ .id = entry->run, .command = entry->action ? entry->action : "-", .result = "unfinished",
+			*run = (struct run){ .id = entry->run,
+				.command = entry->action ? entry->action : "-",
+				.result = "unfinished",
 				.started_ns = entry->started_ns };
 			read_body(&session->arena, entry->body, run);
 		} else if (run && strcmp(entry->kind, "action") == 0) {
@@ -69,22 +71,25 @@ gather(struct session *session, const struct history_entry *entries, size_t coun
 static void
 show_text(struct session *session, const struct run *runs, size_t count)
 {
-	static const char *const heads[] = { "RUN", "COMMAND", "RESULT", "WHEN", "TOOK", "BY", "DEPLOYMENT", "MANIFEST", NULL };
+	static const char *const heads[] = { "RUN", "COMMAND", "RESULT", "WHEN", "TOOK", "BY", "DEPLOYMENT", "MANIFEST",
+		NULL };
 	struct arena *arena = &session->arena;
 	struct table table;
 
 	table_init(&table, heads, count, arena);
 	for (size_t i = count; i-- > 0;)
 		table_add(&table, (const char *const[]){
-			runs[i].id,
-			runs[i].command,
-			runs[i].result,
-			arena_copy_bytes(arena, clock_local(arena, runs[i].started_ns), 16),
-			runs[i].ended_ns ? units_show_duration(arena, (runs[i].ended_ns - runs[i].started_ns) / 1000000) : "-",
-			runs[i].who,
-			runs[i].deployment,
-			runs[i].manifest,
-		});
+					  runs[i].id,
+					  runs[i].command,
+					  runs[i].result,
+					  arena_copy_bytes(arena, clock_local(arena, runs[i].started_ns), 16),
+					  runs[i].ended_ns ? units_show_duration(arena,
+								     (runs[i].ended_ns - runs[i].started_ns) / 1000000)
+							   : "-",
+					  runs[i].who,
+					  runs[i].deployment,
+					  runs[i].manifest,
+				  });
 	table_print(&table, &session->out);
 }
 

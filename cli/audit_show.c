@@ -40,7 +40,8 @@ show_artifacts(struct session *session, const struct record *record)
 		const char *text = artifact->name;
 
 		if (i >= SHOWN_MOST && !session->options.verbose) {
-			line(session, "", arena_printf(arena, "... and %zu more (-v shows all)", record->artifacts.count - i));
+			line(session, "",
+				arena_printf(arena, "... and %zu more (-v shows all)", record->artifacts.count - i));
 			return;
 		}
 		if (!digest_is_zero(&artifact->digest))
@@ -65,10 +66,13 @@ show_ingredients(struct session *session, const struct record *record)
 		const struct ingredient *ingredient = &record->ingredients.items[i];
 
 		if (i >= SHOWN_MOST && !session->options.verbose) {
-			line(session, "", arena_printf(&session->arena, "... and %zu more (-v shows all)", record->ingredients.count - i));
+			line(session, "",
+				arena_printf(&session->arena, "... and %zu more (-v shows all)",
+					record->ingredients.count - i));
 			return;
 		}
-		line(session, i ? "" : "made from", arena_printf(&session->arena, "%s  %s", ingredient->name, ingredient->value));
+		line(session, i ? "" : "made from",
+			arena_printf(&session->arena, "%s  %s", ingredient->name, ingredient->value));
 	}
 }
 
@@ -80,8 +84,8 @@ show_text(struct session *session, const char *deployment, const struct record *
 	const char *who = audit_who(session, record->run, &memo);
 
 	out_safe(&session->out, record->target);
-	out_printf(&session->out, ", run %s, %s - %s, ", record->run ? record->run : "?", clock_local(arena, record->started_ns),
-		clock_hms(arena, record->ended_ns));
+	out_printf(&session->out, ", run %s, %s - %s, ", record->run ? record->run : "?",
+		clock_local(arena, record->started_ns), clock_hms(arena, record->ended_ns));
 	out_safe(&session->out, who);
 	out_text(&session->out, "\n");
 	line(session, "rule", arena_printf(arena, "%s, version %u", record->rule, (unsigned)record->rule_version));
@@ -104,7 +108,8 @@ pairs_json(const struct pairs *pairs)
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < pairs->count; i++)
-		json_object_set_new(object, pairs->items[i].key, diagnostic_json_text(pairs->items[i].value ? pairs->items[i].value : ""));
+		json_object_set_new(object, pairs->items[i].key,
+			diagnostic_json_text(pairs->items[i].value ? pairs->items[i].value : ""));
 	return object;
 }
 
@@ -120,7 +125,8 @@ artifacts_json(struct session *session, const struct record *record)
 		json_object_set_new(value, "name", diagnostic_json_text(artifact->name));
 		json_object_set_new(value, "size", json_integer((json_int_t)artifact->size));
 		if (!digest_is_zero(&artifact->digest))
-			json_object_set_new(value, "digest", json_pack("{s:s}", "sha256", digest_text(&session->arena, &artifact->digest)));
+			json_object_set_new(value, "digest",
+				json_pack("{s:s}", "sha256", digest_text(&session->arena, &artifact->digest)));
 		json_array_append_new(artifacts, value);
 	}
 	return artifacts;
@@ -134,7 +140,8 @@ show_json(struct session *session, const char *deployment, const struct record *
 	json_t *ingredients = json_object();
 
 	for (size_t i = 0; i < record->ingredients.count; i++)
-		json_object_set_new(ingredients, record->ingredients.items[i].name, diagnostic_json_text(record->ingredients.items[i].value));
+		json_object_set_new(ingredients, record->ingredients.items[i].name,
+			diagnostic_json_text(record->ingredients.items[i].value));
 	json_object_set_new(document, "target", diagnostic_json_text(record->target));
 	json_object_set_new(document, "deployment", json_string(deployment));
 	json_object_set_new(document, "rule", json_string(record->rule));
@@ -142,7 +149,8 @@ show_json(struct session *session, const char *deployment, const struct record *
 	json_object_set_new(document, "run", json_string(record->run ? record->run : ""));
 	json_object_set_new(document, "started", json_string(clock_utc(arena, record->started_ns)));
 	json_object_set_new(document, "ended", json_string(clock_utc(arena, record->ended_ns)));
-	json_object_set_new(document, "fingerprint", json_pack("{s:s}", "sha256", digest_text(arena, &record->fingerprint)));
+	json_object_set_new(
+		document, "fingerprint", json_pack("{s:s}", "sha256", digest_text(arena, &record->fingerprint)));
 	json_object_set_new(document, "output", json_pack("{s:s}", "sha256", digest_text(arena, &record->output)));
 	if (record->summary)
 		json_object_set_new(document, "summary", diagnostic_json_text(record->summary));

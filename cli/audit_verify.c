@@ -24,7 +24,7 @@ show_row(struct verifying *verifying, const struct audit_row *row)
 	const char *mark = row->ok ? out->utf8 ? "✓" : "ok" : out->utf8 ? "✗" : "FAIL";
 	const struct findings *findings = &row->findings;
 
-	if (row->ok && session->options.quiet > 0)
+	if (row->ok && session->options.quiet > 1)
 		return;
 	out_text(out, " ");
 	out_paint(out, row->ok ? STYLE_NEW : STYLE_ERROR, "%s", mark);
@@ -54,8 +54,10 @@ row_json(const char *deployment, const struct audit_row *row)
 	json_t *findings = json_array();
 
 	for (size_t i = 0; i < row->findings.count; i++)
-		json_array_append_new(findings, diagnostic_json(&(struct diagnostic){ .finding = &row->findings.items[i] }));
-	return json_pack("{s:s, s:s, s:b, s:o}", "deployment", deployment, "target", row->record->target, "ok", (int)row->ok, "findings", findings);
+		json_array_append_new(
+			findings, diagnostic_json(&(struct diagnostic){ .finding = &row->findings.items[i] }));
+	return json_pack("{s:s, s:s, s:b, s:o}", "deployment", deployment, "target", row->record->target, "ok",
+		(int)row->ok, "findings", findings);
 }
 
 static void
@@ -65,8 +67,8 @@ verify_deployment(struct verifying *verifying, const char *deployment, const str
 	struct error err = { 0 };
 	struct audit audit;
 
-	if (!audit_verify(&audit, deployment, names, all_rules, session->memory, &session->project, &session->known, session->options.deep,
-		    &session->arena, &err)) {
+	if (!audit_verify(&audit, deployment, names, all_rules, session->memory, &session->project, &session->known,
+		    session->options.deep, &session->arena, &err)) {
 		verifying->status = status_worse(verifying->status, session_fail(session, &err, NULL));
 		return;
 	}
@@ -103,7 +105,8 @@ find_entry(const struct history_entry *entries, size_t count, int64_t seq)
 
 /* The noted entry must still be there with the hash that it had. */
 static bool
-compare_head(struct session *session, const char *noted, const struct history_entry *head, const char *head_hash, struct error *err)
+compare_head(struct session *session, const char *noted, const struct history_entry *head, const char *head_hash,
+	struct error *err)
 {
 	const struct memory *memory = session->memory;
 	const struct history_entry *entry;
@@ -115,7 +118,8 @@ compare_head(struct session *session, const char *noted, const struct history_en
 	if (!read_head(noted, &seq, &hash, err))
 		return false;
 	if (seq > head->seq)
-		return fail(err, FAULT_MISMATCH, "entry %lld was noted, and the history ends at %lld: its end was cut off", (long long)seq,
+		return fail(err, FAULT_MISMATCH,
+			"entry %lld was noted, and the history ends at %lld: its end was cut off", (long long)seq,
 			(long long)head->seq);
 	if (!memory->history(memory->self, NULL, &session->arena, &entries, &count, err))
 		return false;
@@ -126,13 +130,16 @@ compare_head(struct session *session, const char *noted, const struct history_en
 	if (seq == head->seq && !digest_parse(head_hash, &now))
 		return fail(err, FAULT_INTERNAL, "the head of the history has no hash");
 	if (digest_is_zero(&now))
-		return fail(err, FAULT_DATABASE, "the hash of entry %lld cannot be read, so it cannot be compared", (long long)seq);
+		return fail(err, FAULT_DATABASE, "the hash of entry %lld cannot be read, so it cannot be compared",
+			(long long)seq);
 	return digest_equal(&now, &hash) ||
-		fail(err, FAULT_MISMATCH, "entry %lld has another hash than was noted: the past was rewritten", (long long)seq);
+	       fail(err, FAULT_MISMATCH, "entry %lld has another hash than was noted: the past was rewritten",
+		       (long long)seq);
 }
 
 static bool
-verify_chain(struct verifying *verifying, struct history_entry *head, char head_hash[DIGEST_HEX], size_t *runs, struct error *err)
+verify_chain(struct verifying *verifying, struct history_entry *head, char head_hash[DIGEST_HEX], size_t *runs,
+	struct error *err)
 {
 	struct session *session = verifying->session;
 	const struct memory *memory = session->memory;
@@ -149,9 +156,11 @@ report(struct verifying *verifying, const struct history_entry *head, const char
 	struct error err = { 0 };
 
 	if (session->options.json) {
-		session_document(session, json_pack("{s:b, s:b, s:I, s:I, s:s, s:O}", "ok", verifying->differing == 0 && intact, "chain", (int)intact,
-			"runs", (json_int_t)runs, "seq", (json_int_t)head->seq, "head", head_hash, "records", verifying->rows));
-	} else if (intact && session->options.quiet == 0) {
+		session_document(
+			session, json_pack("{s:b, s:b, s:I, s:I, s:s, s:O}", "ok", verifying->differing == 0 && intact,
+					 "chain", (int)intact, "runs", (json_int_t)runs, "seq", (json_int_t)head->seq,
+					 "head", head_hash, "records", verifying->rows));
+	} else if (intact && session->options.quiet < 2) {
 		out_text(&session->out, " ");
 		out_paint(&session->out, STYLE_NEW, "%s", session->out.utf8 ? "✓" : "ok");
 		out_printf(&session->out, " %-12s%zu runs, chain intact", "records", runs);
@@ -159,12 +168,13 @@ report(struct verifying *verifying, const struct history_entry *head, const char
 			out_printf(&session->out, ", head %lld:%s", (long long)head->seq, head_hash);
 		out_text(&session->out, "\n");
 		if (!session->options.head)
-			session_hint(session, "A chain without a copy elsewhere shows careless edits only: keep that head in another place, and give it to --head.");
+			session_hint(session, "A chain without a copy elsewhere shows careless edits only: keep that "
+					      "head in another place, and give it to --head.");
 	}
 	if (verifying->differing == 0)
 		return STATUS_OK;
-	fail(&err, FAULT_MISMATCH, "%zu of %zu %s not match %s", verifying->differing, verifying->count, verifying->differing == 1 ? "does" : "do",
-		verifying->differing == 1 ? "its record" : "their records");
+	fail(&err, FAULT_MISMATCH, "%zu of %zu %s not match %s", verifying->differing, verifying->count,
+		verifying->differing == 1 ? "does" : "do", verifying->differing == 1 ? "its record" : "their records");
 	error_hint(&err, "provision apply     makes again what differs");
 	return session->options.json ? STATUS_MISMATCH : session_fail(session, &err, NULL);
 }

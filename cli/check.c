@@ -13,9 +13,10 @@ check_one(struct session *session, const char *path)
 	struct shape shape = { 0 };
 	enum status status = session_load(session, path, &shape);
 
-	if (status == STATUS_OK && !session->options.json && session->options.quiet == 0) {
+	if (status == STATUS_OK && !session->options.json && session->options.quiet < 2) {
 		out_safe(&session->out, shape.shown);
-		out_printf(&session->out, ": ok, %s\n", words_count(&session->arena, shape.graph.count, "target", "targets"));
+		out_printf(&session->out, ": ok, %s\n",
+			words_count(&session->arena, shape.graph.count, "target", "targets"));
 	}
 	shape_finish(&shape);
 	return status;
@@ -38,6 +39,7 @@ command_check(struct session *session)
 			: path_absolute(&session->arena, session->found.cwd, operand)));
 	}
 	if (session->options.json)
-		jsonl_summary(&session->jsonl, &(struct jsonl_summary){ .result = status == STATUS_OK ? "ok" : "failed", .status = (int)status });
+		jsonl_summary(&session->jsonl, &(struct jsonl_summary){ .result = status == STATUS_OK ? "ok" : "failed",
+						       .status = (int)status });
 	return (int)status;
 }

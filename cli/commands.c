@@ -20,7 +20,8 @@ const struct command command_table[] = {
 		.id = COMMAND_APPLY,
 		.operands = "[MANIFEST|-] [TARGET...]",
 		.about = "do it: build what is stale, in order, side by side",
-		.examples = { "provision apply manifests/tp4.yaml", "provision apply --yes --progress plain", "provision apply --replace service" },
+		.examples = { "provision apply manifests/tp4.yaml", "provision apply --yes --progress plain",
+			"provision apply --replace service" },
 		.text = "Shows the plan, then asks once. Without a terminal and without --yes, what only\n"
 			"adds is done; what stops a running service, deletes data or goes beyond the\n"
 			"manifest's limits is not: exit 7.",

@@ -3,11 +3,13 @@
 
 #include <string.h>
 
+#include "ask.h"
 #include "engine/base/glob.h"
 #include "engine/base/suggest.h"
 #include "engine/base/units.h"
 #include "report/words.h"
 #include "rules/rules.h"
+#include "run.h"
 #include "watch.h"
 
 /* What is to go, and what stays because nobody named it. */
@@ -130,7 +132,7 @@ ask(struct destroying *destroying)
 	struct error err = { 0 };
 	bool asked;
 
-	if (session->options.yes || session_ask(session, "Destroy?", &asked))
+	if (session->options.yes || ask_user(session, "Destroy?", &asked))
 		return STATUS_OK;
 	if (asked) {
 		fail(&err, FAULT_DECLINED, "declined; nothing was changed");
@@ -171,9 +173,10 @@ carry_out(struct destroying *destroying, const char *run, struct apply_result *r
 	bool ok;
 
 	session->jsonl.run = run;
-	session_run_info(session, &destroying->shape, run, NULL, &options.run);
+	run_describe(session, &destroying->shape, run, NULL, &options.run);
 	watch_begin(&watch, session, &destroying->shape, NULL);
-	ok = apply_destroy(&destroying->shape.inspection, &destroying->names, &watch.watcher, &options, &session->arena, result, &err);
+	ok = apply_destroy(&destroying->shape.inspection, &destroying->names, &watch.watcher, &options, &session->arena,
+		result, &err);
 	watch_end(&watch);
 	session->signal = result->signal;
 	if (!ok)
@@ -188,7 +191,7 @@ static enum status
 destroy(struct destroying *destroying, struct apply_result *result)
 {
 	struct session *session = destroying->session;
-	const char *run = session_new_run(session);
+	const char *run = run_new_id(session);
 	enum status status = session_write(session, run);
 
 	if (status == STATUS_OK)
@@ -224,9 +227,15 @@ command_destroy(struct session *session)
 	if (status == STATUS_OK)
 		status = destroy(&destroying, &result);
 	if (session->options.json)
-		jsonl_summary(&session->jsonl, &(struct jsonl_summary){
-			.result = status == STATUS_OK ? "ok" : result.signal ? "interrupted" : status == STATUS_DECLINED ? "declined" : "failed",
-			.status = (int)status, .changed = result.changed, .failed = result.failed, .duration = result.duration });
+		jsonl_summary(
+			&session->jsonl, &(struct jsonl_summary){ .result = status == STATUS_OK		? "ok"
+									    : result.signal		? "interrupted"
+									    : status == STATUS_DECLINED ? "declined"
+													: "failed",
+						 .status = (int)status,
+						 .changed = result.changed,
+						 .failed = result.failed,
+						 .duration = result.duration });
 	shape_finish(&destroying.shape);
 	return (int)status;
 }

@@ -33,7 +33,8 @@ list(struct session *session)
 	for (unsigned i = FAULT_NONE + 1; i < FAULT_COUNT; i++) {
 		const struct fault_row *row = fault_row((enum fault)i);
 
-		json_array_append_new(codes, json_pack("{s:s, s:s, s:i}", "code", row->code, "title", row->title, "exit", (int)row->status));
+		json_array_append_new(codes,
+			json_pack("{s:s, s:s, s:i}", "code", row->code, "title", row->title, "exit", (int)row->status));
 		if (!session->options.json)
 			out_printf(&session->out, "%s  %s\n", row->code, row->title);
 	}
@@ -95,8 +96,9 @@ command_explain(struct session *session)
 	row = fault_row(fault);
 	class = failure_class_name(row->class);
 	if (session->options.json) {
-		session_document(session, json_pack("{s:s, s:s, s:s, s:i, s:s?}", "code", row->code, "title", row->title, "text", row->text, "exit",
-			(int)row->status, "class", class));
+		session_document(
+			session, json_pack("{s:s, s:s, s:s, s:i, s:s?}", "code", row->code, "title", row->title, "text",
+					 row->text, "exit", (int)row->status, "class", class));
 		return STATUS_OK;
 	}
 	out_paint(&session->out, STYLE_BOLD, "%s", row->code);

@@ -1,7 +1,6 @@
 /* graph.c - `provision graph`: targets and needs as text, for Graphviz, or as JSON. */
 #include "commands.h"
 
-#include "engine/base/cleanup.h"
 #include "session.h"
 
 /* Target names need no quoting inside quotes: the manifest allows letters, digits, `_` and `-`. */
@@ -15,7 +14,8 @@ show_dot(struct out *out, const struct graph *graph, const char *name)
 		out_printf(out, "\t\"%s\" [label = \"%s\\n%s\"%s];\n", target->name, target->name, target->rule->name,
 			target->rule->check ? ", style = rounded" : "");
 		for (uint32_t j = 0; j < target->need_count; j++)
-			out_printf(out, "\t\"%s\" -> \"%s\";\n", graph->targets[graph->needs[target->needs + j]].name, target->name);
+			out_printf(out, "\t\"%s\" -> \"%s\";\n", graph->targets[graph->needs[target->needs + j]].name,
+				target->name);
 	}
 	out_text(out, "}\n");
 }
@@ -46,8 +46,9 @@ show_json(struct session *session, const struct graph *graph, const char *name)
 
 		for (uint32_t j = 0; j < target->need_count; j++)
 			json_array_append_new(needs, json_string(graph->targets[graph->needs[target->needs + j]].name));
-		json_array_append_new(targets, json_pack("{s:s, s:s, s:b, s:b, s:o}", "target", target->name, "rule", target->rule->name, "check",
-			(int)target->rule->check, "optional", (int)target->optional, "needs", needs));
+		json_array_append_new(targets,
+			json_pack("{s:s, s:s, s:b, s:b, s:o}", "target", target->name, "rule", target->rule->name,
+				"check", (int)target->rule->check, "optional", (int)target->optional, "needs", needs));
 	}
 	session_document(session, json_pack("{s:s, s:o}", "deployment", name, "targets", targets));
 }
@@ -56,7 +57,9 @@ int
 command_graph(struct session *session)
 {
 	struct shape shape = { 0 };
-	enum format format = session->options.dot ? FORMAT_DOT : session->options.json ? FORMAT_JSON : (enum format)session->options.format;
+	enum format format = session->options.dot    ? FORMAT_DOT
+			     : session->options.json ? FORMAT_JSON
+						     : (enum format)session->options.format;
 	enum status status = session_find(session, true);
 
 	session->documents = true;

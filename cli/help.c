@@ -12,7 +12,8 @@
 void
 help_brief(struct session *session)
 {
-	static const enum command_id main_ones[] = { COMMAND_PLAN, COMMAND_APPLY, COMMAND_STATUS, COMMAND_WHY, COMMAND_AUDIT };
+	static const enum command_id main_ones[] = { COMMAND_PLAN, COMMAND_APPLY, COMMAND_STATUS, COMMAND_WHY,
+		COMMAND_AUDIT };
 
 	out_text(&session->out,
 		"provision: make for GPU servers. A manifest names what a model-serving host\n"
@@ -68,8 +69,8 @@ show_option(struct out *out, const struct option *option)
 }
 
 static void
-show_options(struct session *session, const char *title, bool (*wanted)(const struct option *option, const struct command *command),
-	const struct command *command)
+show_options(struct session *session, const char *title,
+	bool (*wanted)(const struct option *option, const struct command *command), const struct command *command)
 {
 	bool any = false;
 
@@ -99,8 +100,8 @@ is_of_command(const struct option *option, const struct command *command)
 void
 help_one(struct session *session, const struct command *command)
 {
-	out_printf(&session->out, "Usage: provision %s%s%s [OPTION...]\n\n%s.\n", command->name, *command->operands ? " " : "",
-		command->operands, command->about);
+	out_printf(&session->out, "Usage: provision %s%s%s [OPTION...]\n\n%s.\n", command->name,
+		*command->operands ? " " : "", command->operands, command->about);
 	out_text(&session->out, "\nExamples:\n");
 	for (size_t i = 0; i < sizeof command->examples / sizeof *command->examples && command->examples[i]; i++)
 		out_printf(&session->out, "  %s\n", command->examples[i]);

@@ -18,7 +18,8 @@
 static bool
 is_run_id(const char *text)
 {
-	return *text && strlen(text) <= 63 && text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
+	return *text && strlen(text) <= 63 &&
+	       text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
 }
 
 /* The run that touched the target last, in any deployment; NULL if none did. */
@@ -58,7 +59,8 @@ open_log(struct session *session, const char *run, const char *target, int *fd, 
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (*fd < 0 && errno == ENOENT) {
 		fail(err, FAULT_NO_RECORD, "`%s` has no log in run %s", target, run);
-		return error_hint(err, "a target that printed nothing leaves none; runs are listed by: provision audit log");
+		return error_hint(
+			err, "a target that printed nothing leaves none; runs are listed by: provision audit log");
 	}
 	if (*fd < 0 || fstat(*fd, &st) != 0)
 		return fail_errno(err, "open `%s`", path);

@@ -8,99 +8,6 @@
 #include "engine/base/units.h"
 #include "engine/manifest.h"
 
-#define PLAN COMMAND_BIT(COMMAND_PLAN)
-#define APPLY COMMAND_BIT(COMMAND_APPLY)
-#define STATUS COMMAND_BIT(COMMAND_STATUS)
-#define WHY COMMAND_BIT(COMMAND_WHY)
-#define AUDIT COMMAND_BIT(COMMAND_AUDIT)
-#define CHECK COMMAND_BIT(COMMAND_CHECK)
-#define GRAPH COMMAND_BIT(COMMAND_GRAPH)
-#define LOGS COMMAND_BIT(COMMAND_LOGS)
-#define DESTROY COMMAND_BIT(COMMAND_DESTROY)
-#define CHANGES (APPLY | DESTROY)
-#define PLANS (PLAN | APPLY | WHY)
-#define MANIFESTS (PLAN | APPLY | STATUS | WHY | CHECK | GRAPH | DESTROY | LOGS | AUDIT)
-
-#define AT(field) offsetof(struct options, field)
-#define DAYS(n) ((int64_t)(n) * 24 * 60 * 60 * 1000)
-
-static const char *const colour_words[] = { "auto", "always", "never", NULL };
-static const char *const progress_words[] = { "auto", "tty", "plain", "none", NULL };
-static const char *const diagnostic_words[] = { "human", "short", "json", "github", NULL };
-static const char *const format_words[] = { "text", "dot", "json", NULL };
-
-const struct option option_table[] = {
-	{ .name = "target", .kind = OPTION_LIST, .offset = AT(targets), .argument = "T", .commands = PLANS,
-		.about = "T and what it needs; repeatable; patterns like 'w*'" },
-	{ .name = "exclude", .kind = OPTION_LIST, .offset = AT(excludes), .argument = "T", .commands = PLANS,
-		.about = "everything but T and what needs T" },
-	{ .name = "replace", .kind = OPTION_LIST, .offset = AT(replaces), .argument = "T", .commands = PLANS,
-		.about = "redo T though it is up to date" },
-	{ .name = "refresh", .kind = OPTION_FLAG, .offset = AT(refresh), .commands = PLANS,
-		.about = "resolve branches and tags anew" },
-	{ .name = "deep", .kind = OPTION_FLAG, .offset = AT(deep), .commands = PLANS | AUDIT | STATUS,
-		.about = "read every byte instead of trusting stat data" },
-	{ .name = "detailed-exitcode", .kind = OPTION_FLAG, .offset = AT(detailed_exitcode), .commands = PLAN | APPLY,
-		.about = "exit 2 for changes, 6 for a fallback" },
-	{ .name = "no-fallback", .kind = OPTION_FLAG, .offset = AT(no_fallback), .commands = PLAN | APPLY,
-		.about = "treat a fallback as a failure" },
-	{ .name = "yes", .letter = 'y', .kind = OPTION_FLAG, .offset = AT(yes), .commands = CHANGES,
-		.about = "consent to all that needs it" },
-	{ .name = "keep-going", .letter = 'k', .kind = OPTION_NUMBER, .offset = AT(keep_going), .argument = "N",
-		.commands = CHANGES, .about = "stop after N failed targets; 0: never", .most = 1000000, .fallback = "1" },
-	{ .name = "jobs", .letter = 'j', .kind = OPTION_NUMBER, .offset = AT(jobs), .argument = "N", .commands = CHANGES,
-		.about = "targets at once", .least = 1, .most = 256, .fallback = "4", .environment = "PROVISION_JOBS", .setting = true },
-	{ .name = "downloads", .kind = OPTION_NUMBER, .offset = AT(downloads), .argument = "N", .commands = PLANS,
-		.about = "connections at once", .least = 1, .most = 64, .fallback = "4", .setting = true },
-	{ .name = "lock-timeout", .kind = OPTION_DURATION, .offset = AT(lock_timeout), .argument = "DUR", .commands = CHANGES,
-		.about = "wait so long for the lock", .most = DAYS(30), .fallback = "0s" },
-	{ .name = "grace", .kind = OPTION_DURATION, .offset = AT(grace), .argument = "DUR", .commands = CHANGES,
-		.about = "time for children after the first signal", .most = DAYS(1), .fallback = "10s", .setting = true },
-	{ .name = "heartbeat", .kind = OPTION_DURATION, .offset = AT(heartbeat), .argument = "DUR", .commands = CHANGES,
-		.about = "interval of plain progress; 0s: off", .most = DAYS(1), .fallback = "30s", .setting = true },
-	{ .name = "run", .kind = OPTION_TEXT, .offset = AT(run), .argument = "RUN", .commands = LOGS,
-		.about = "of that run instead of the last one" },
-	{ .name = "head", .kind = OPTION_TEXT, .offset = AT(head), .argument = "SEQ:HASH", .commands = AUDIT,
-		.about = "an entry of the history as it was noted elsewhere" },
-	{ .name = "format", .kind = OPTION_CHOICE, .offset = AT(format), .argument = "text|dot|json", .commands = GRAPH,
-		.about = "form of the graph", .choices = format_words },
-	{ .name = "dot", .kind = OPTION_FLAG, .offset = AT(dot), .commands = GRAPH,
-		.about = "the same as --format dot" },
-
-	{ .name = "set", .kind = OPTION_PAIRS, .offset = AT(sets), .argument = "KEY=VALUE", .commands = MANIFESTS,
-		.about = "override a var; VALUE is YAML; repeatable" },
-	{ .name = "max-errors", .kind = OPTION_NUMBER, .offset = AT(max_errors), .argument = "N", .commands = MANIFESTS,
-		.about = "errors of a manifest that are shown", .least = 1, .most = 1000000, .fallback = "20" },
-
-	{ .name = "chdir", .letter = 'C', .kind = OPTION_TEXT, .offset = AT(chdir), .argument = "DIR",
-		.about = "act as if started there" },
-	{ .name = "cache", .kind = OPTION_TEXT, .offset = AT(cache), .argument = "FILE",
-		.about = "cache database; lock, logs and runtime stand beside it", .environment = "PROVISION_CACHE" },
-	{ .name = "json", .kind = OPTION_FLAG, .offset = AT(json),
-		.about = "JSON on stdout" },
-	{ .name = "color", .kind = OPTION_CHOICE, .offset = AT(colour), .argument = "auto|always|never",
-		.about = "colours", .choices = colour_words, .setting = true },
-	{ .name = "progress", .kind = OPTION_CHOICE, .offset = AT(progress), .argument = "auto|tty|plain|none",
-		.about = "form of progress", .choices = progress_words, .environment = "PROVISION_PROGRESS", .setting = true },
-	{ .name = "diag", .kind = OPTION_CHOICE, .offset = AT(diagnostics), .argument = "human|short|json|github",
-		.about = "form of diagnostics", .choices = diagnostic_words, .setting = true },
-	{ .name = "quiet", .letter = 'q', .kind = OPTION_COUNT, .offset = AT(quiet),
-		.about = "no progress, no hints; -qq: errors only" },
-	{ .name = "verbose", .letter = 'v', .kind = OPTION_COUNT, .offset = AT(verbose),
-		.about = "more: up-to-date targets singly, output of commands" },
-	{ .name = "no-input", .kind = OPTION_FLAG, .offset = AT(no_input),
-		.about = "never prompt", .environment = "PROVISION_NO_INPUT", .setting = true },
-	{ .name = "offline", .kind = OPTION_FLAG, .offset = AT(offline),
-		.about = "no network; what is unknown is shown as ?", .environment = "PROVISION_OFFLINE", .setting = true },
-	{ .name = "ascii", .kind = OPTION_FLAG, .offset = AT(ascii),
-		.about = "no symbols beyond ASCII", .setting = true },
-	{ .name = "help", .letter = 'h', .kind = OPTION_FLAG, .offset = AT(help),
-		.about = "show this help" },
-	{ 0 },
-};
-
-_Static_assert(sizeof option_table / sizeof *option_table <= OPTIONS_MOST, "origins has a place for every option");
-
 static bool
 takes_value(const struct option *option)
 {
@@ -155,13 +62,14 @@ set_number(const struct option *option, int64_t *field, const char *value, struc
 	int64_t number;
 
 	if (is_time ? !units_duration(value, &number) : !units_int(value, &number)) {
-		fail(err, FAULT_USAGE, "`--%s` wants %s, not `%s`", option->name, is_time ? "a duration" : "a number", value);
+		fail(err, FAULT_USAGE, "`--%s` wants %s, not `%s`", option->name, is_time ? "a duration" : "a number",
+			value);
 		return is_time ? error_hint(err, "durations look like 90s, 15m or 1h30m") : false;
 	}
 	if (number < option->least || number > option->most)
 		return is_time ? fail(err, FAULT_USAGE, "`--%s`: %s is too long", option->name, value)
-			: fail(err, FAULT_USAGE, "`--%s` is from %lld to %lld, not %s", option->name, (long long)option->least,
-				(long long)option->most, value);
+			       : fail(err, FAULT_USAGE, "`--%s` is from %lld to %lld, not %s", option->name,
+					 (long long)option->least, (long long)option->most, value);
 	*field = number;
 	return true;
 }
@@ -336,14 +244,16 @@ fits_command(const struct options *options, struct error *err)
 		}
 	if (options->operands.count < command->least || options->operands.count > command->most) {
 		if (options->operands.count > command->most)
-			fail(err, FAULT_USAGE, "`provision %s`: `%s` is too much", command->name, options->operands.items[command->most]);
+			fail(err, FAULT_USAGE, "`provision %s`: `%s` is too much", command->name,
+				options->operands.items[command->most]);
 		else
 			fail(err, FAULT_USAGE, "`provision %s` wants %s", command->name, command->operands);
 		return error_hint(err, "usage: provision %s %s", command->name, command->operands);
 	}
 	for (size_t i = 0; i < options->targets.count; i++)
 		if (strings_has(&options->excludes, options->targets.items[i]))
-			return fail(err, FAULT_USAGE, "`--target` and `--exclude` both name `%s`", options->targets.items[i]);
+			return fail(err, FAULT_USAGE, "`--target` and `--exclude` both name `%s`",
+				options->targets.items[i]);
 	return true;
 }
 
@@ -414,7 +324,8 @@ unknown_setting(const struct entry *entry, struct error *err)
 }
 
 bool
-options_settings(struct options *options, const struct node *map, enum origin origin, struct arena *arena, struct error *err)
+options_settings(
+	struct options *options, const struct node *map, enum origin origin, struct arena *arena, struct error *err)
 {
 	for (uint32_t i = 0; map->kind == NODE_MAP && i < map->count; i++) {
 		const struct entry *entry = &map->entries[i];

@@ -96,10 +96,12 @@ extern const struct option option_table[]; /* ends with a row without a name */
 bool options_parse(struct options *options, int argc, char *const *argv, struct arena *arena, struct error *err);
 
 /* Fill what is still open from the environment. */
-bool options_environment(struct options *options, const char *(*lookup)(const char *name), struct arena *arena, struct error *err);
+bool options_environment(
+	struct options *options, const char *(*lookup)(const char *name), struct arena *arena, struct error *err);
 
 /* Fill what is still open from a file of settings, one map of option names. */
-bool options_settings(struct options *options, const struct node *map, enum origin origin, struct arena *arena, struct error *err);
+bool options_settings(
+	struct options *options, const struct node *map, enum origin origin, struct arena *arena, struct error *err);
 
 /* The value of one row as text, for `version`; NULL if it is unset. */
 const char *options_value(const struct options *options, const struct option *option, struct arena *arena);

@@ -5,7 +5,7 @@
 
 #include "engine/base/clock.h"
 #include "planning.h"
-#include "report/plan.h"
+#include "report/verdict.h"
 
 /* The command that would do it, where it is short enough to be typed again. */
 static void
@@ -14,8 +14,9 @@ show_next(struct session *session, const struct shape *first, const struct chain
 	const struct options *options = &session->options;
 	const struct shape *last = chain->works ? chain->shapes[chain->count - 1] : NULL;
 
-	if (options->json || options->quiet || options->chdir || options->cache || options->sets.count || session->targets.count ||
-		options->excludes.count || options->replaces.count || strcmp(first->path, "-") == 0)
+	if (options->json || options->quiet || options->chdir || options->cache || options->sets.count ||
+		session->targets.count || options->excludes.count || options->replaces.count ||
+		strcmp(first->path, "-") == 0)
 		return;
 	if (first->plan.verdict == VERDICT_FEASIBLE) {
 		out_text(&session->out, "  provision apply ");
@@ -50,8 +51,10 @@ show_summary(struct session *session, const struct shape *shape, const struct ch
 	bool ok = shape->plan.verdict != VERDICT_INFEASIBLE || chain->works;
 
 	if (session->options.json)
-		jsonl_summary(&session->jsonl, &(struct jsonl_summary){ .result = ok ? "ok" : "failed", .status = (int)status,
-			.duration = clock_monotonic_ms() - session->started_ms, .fallback = chain->works ? chain->count : 0 });
+		jsonl_summary(&session->jsonl, &(struct jsonl_summary){ .result = ok ? "ok" : "failed",
+						       .status = (int)status,
+						       .duration = clock_monotonic_ms() - session->started_ms,
+						       .fallback = chain->works ? chain->count : 0 });
 }
 
 int
@@ -69,7 +72,8 @@ command_plan(struct session *session)
 		if (shape.plan.verdict == VERDICT_INFEASIBLE && !session->options.no_fallback)
 			planning_chain(session, &shape, shape.plan.classes, &tried, &chain);
 		if (shape.plan.verdict == VERDICT_NOTHING && !session->options.json && !session->options.verbose)
-			plan_show_nothing(&session->out, &shape.plan, &session->known, clock_monotonic_ms() - session->started_ms, &session->arena);
+			verdict_nothing(&session->out, &shape.plan, &session->known,
+				clock_monotonic_ms() - session->started_ms, &session->arena);
 		else
 			planning_show(session, &shape, &chain);
 		show_next(session, &shape, &chain);

@@ -4,19 +4,21 @@
 
 #include "engine/fallback.h"
 #include "report/plan.h"
+#include "report/verdict.h"
 
 #define FINDINGS_MOST 20
 
 /* A fallback is another shape of the same deployment, or it would leave this one behind. */
 static enum status
-check_name(struct session *session, const struct shape *first, const struct fallback_entry *entry, const struct shape *shape)
+check_name(struct session *session, const struct shape *first, const struct fallback_entry *entry,
+	const struct shape *shape)
 {
 	struct error err = { 0 };
 
 	if (strcmp(first->manifest.name, shape->manifest.name) == 0)
 		return STATUS_OK;
-	fail_at(&err, entry->at, FAULT_FALLBACK, "fallback `%s` is of deployment `%s`, not `%s`", entry->shown, shape->manifest.name,
-		first->manifest.name);
+	fail_at(&err, entry->at, FAULT_FALLBACK, "fallback `%s` is of deployment `%s`, not `%s`", entry->shown,
+		shape->manifest.name, first->manifest.name);
 	error_label(&err, "another deployment");
 	error_hint(&err, "manifests that stand in for each other have one `name`");
 	return session_fail(session, &err, &first->manifest.sources);
@@ -37,7 +39,8 @@ plan_one(struct session *session, const struct shape *before, const struct fallb
 }
 
 void
-planning_chain(struct session *session, const struct shape *first, unsigned classes, struct strings *tried, struct chain *chain)
+planning_chain(struct session *session, const struct shape *first, unsigned classes, struct strings *tried,
+	struct chain *chain)
 {
 	const struct shape *before = first;
 
@@ -146,7 +149,8 @@ static void
 show_chain(struct session *session, const struct shape *first, const struct chain *chain)
 {
 	for (size_t i = 0; i < chain->count; i++)
-		plan_show_fallback(&session->out, i + 1, chain->shapes[i]->shown, &first->plan, &chain->shapes[i]->plan, &session->arena);
+		verdict_fallback(&session->out, i + 1, chain->shapes[i]->shown, &first->plan, &chain->shapes[i]->plan,
+			&session->arena);
 	if (chain->count > 0)
 		out_text(&session->out, "\n");
 }
@@ -161,7 +165,8 @@ show_json(struct session *session, const struct shape *first, const struct chain
 	for (size_t i = 0; i < chain->count; i++) {
 		const struct shape *shape = chain->shapes[i];
 
-		jsonl_fallback(&session->jsonl, before->shown, shape->shown, i + 1, planning_because(session, before->plan.classes));
+		jsonl_fallback(&session->jsonl, before->shown, shape->shown, i + 1,
+			planning_because(session, before->plan.classes));
 		jsonl_plan(&session->jsonl, &shape->plan);
 		before = shape;
 	}
@@ -183,8 +188,8 @@ planning_show(struct session *session, const struct shape *first, const struct c
 	plan_show_header(&session->out, plan, &session->arena);
 	plan_show_actions(&session->out, plan, session->options.verbose > 0, &session->arena);
 	if (plan->verdict == VERDICT_INFEASIBLE)
-		plan_show_cost(&session->out, plan, &session->arena);
+		verdict_cost(&session->out, plan, &session->arena);
 	tell_findings(&telling);
 	show_chain(session, first, chain);
-	plan_show_verdict(&session->out, plan, works, chain->count, &session->arena);
+	verdict_show(&session->out, plan, works, chain->count, &session->arena);
 }

@@ -1,4 +1,6 @@
-/* planning.h - a plan with all that is said about it: findings, and the fallbacks that were really planned. For `plan` and `apply` alike. */
+/* planning.h - a plan with all that is said about it: findings, and the fallbacks that were really planned.
+ *
+ * For `plan` and `apply` alike. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +19,8 @@ struct chain {
 };
 
 /* Plan the fallbacks of `first` for these classes (bits of enum failure_class). `tried` holds absolute paths and grows. */
-void planning_chain(struct session *session, const struct shape *first, unsigned classes, struct strings *tried, struct chain *chain);
+void planning_chain(struct session *session, const struct shape *first, unsigned classes, struct strings *tried,
+	struct chain *chain);
 void chain_finish(struct chain *chain);
 
 /* Print the plan of `first` and what its chain came to; JSON Lines with --json. */

@@ -82,7 +82,8 @@ find_manifest(struct found *found, const char *operand, struct arena *arena)
 static void
 find_root(struct found *found, struct arena *arena)
 {
-	const char *beside = found->manifest && strcmp(found->manifest, "-") != 0 ? path_dir(arena, found->manifest) : found->cwd;
+	const char *beside =
+		found->manifest && strcmp(found->manifest, "-") != 0 ? path_dir(arena, found->manifest) : found->cwd;
 
 	found->root_origin = "cache";
 	found->root = ancestor_with(arena, found->cwd, STATE_DIR "/" CACHE_FILE);
@@ -99,7 +100,8 @@ find_root(struct found *found, struct arena *arena)
 }
 
 bool
-project_find(struct found *found, const struct options *options, const char *operand, struct arena *arena, struct error *err)
+project_find(
+	struct found *found, const struct options *options, const char *operand, struct arena *arena, struct error *err)
 {
 	struct stat st;
 
@@ -146,7 +148,8 @@ project_settings(struct options *options, struct arena *arena, struct errors *er
 	/* Relative values of XDG variables are invalid and ignored. */
 	if (!config || config[0] != '/')
 		config = home && home[0] == '/' ? path_join(arena, home, ".config") : NULL;
-	if (config && !read_settings(options, path_join(arena, config, "provision/config.yaml"), ORIGIN_USER, sources, errors))
+	if (config && !read_settings(
+			      options, path_join(arena, config, "provision/config.yaml"), ORIGIN_USER, sources, errors))
 		return false;
 	return read_settings(options, "/etc/provision/config.yaml", ORIGIN_SYSTEM, sources, errors);
 }

@@ -25,11 +25,13 @@ struct found {
 /* The working directory as `-C` wants it. */
 bool project_cwd(struct found *found, const struct options *options, struct arena *arena, struct error *err);
 
-/* Manifest from the operand (may be NULL), the environment or `./provision.yaml`; then root and cache. No manifest at all is fine here. */
-bool project_find(struct found *found, const struct options *options, const char *operand, struct arena *arena, struct error *err);
+/* Manifest from the operand (may be NULL), the environment or `./provision.yaml`; then root and cache. No manifest is fine. */
+bool project_find(struct found *found, const struct options *options, const char *operand, struct arena *arena,
+	struct error *err);
 
 /* The files of settings, the user's first; those that exist are read into the options. */
 bool project_settings(struct options *options, struct arena *arena, struct errors *errors, struct sources *sources);
 
-/* Whether an operand means a manifest: `-`, a name with a slash or ending in .yaml or .yml, or anything that cannot be a target or a pattern. */
+/* Whether an operand means a manifest: `-`, a name with a slash or ending in .yaml or .yml, or anything that can be neither a
+ * target nor a pattern. */
 bool project_is_manifest(const char *operand);

@@ -74,8 +74,9 @@ params_json(const struct param *params)
 	json_t *list = json_array();
 
 	for (; params && params->name; params++) {
-		json_t *value = json_pack("{s:s, s:s, s:b, s:s?, s:s?}", "name", params->name, "type", params_type_name(params), "required",
-			(int)params->required, "about", params->about, "default", params->fallback);
+		json_t *value =
+			json_pack("{s:s, s:s, s:b, s:s?, s:s?}", "name", params->name, "type", params_type_name(params),
+				"required", (int)params->required, "about", params->about, "default", params->fallback);
 
 		if (params->choices) {
 			json_t *words = json_array();
@@ -98,8 +99,9 @@ rule_json(const struct rule *rule)
 
 	for (const struct output *output = rule->outputs; output && output->name; output++)
 		json_array_append_new(outputs, json_pack("{s:s, s:s?}", "name", output->name, "about", output->about));
-	return json_pack("{s:s, s:s, s:i, s:b, s:b, s:o, s:o}", "rule", rule->name, "about", rule->about, "version", (int)rule->version, "check",
-		(int)rule->check, "precious", (int)rule->precious, "params", params_json(rule->params), "outputs", outputs);
+	return json_pack("{s:s, s:s, s:i, s:b, s:b, s:o, s:o}", "rule", rule->name, "about", rule->about, "version",
+		(int)rule->version, "check", (int)rule->check, "precious", (int)rule->precious, "params",
+		params_json(rule->params), "outputs", outputs);
 }
 
 static void
@@ -142,7 +144,9 @@ command_rules(struct session *session)
 		for (size_t i = 0; all_rules[i]; i++)
 			near = suggest_better(operands->items[0], near, all_rules[i]->name);
 		fail(&err, FAULT_USAGE, "there is no rule `%s`", operands->items[0]);
-		error_hint(&err, "%s", near ? arena_printf(&session->arena, "did you mean `%s`?", near) : "all rules: provision rules");
+		error_hint(&err, "%s",
+			near ? arena_printf(&session->arena, "did you mean `%s`?", near)
+			     : "all rules: provision rules");
 		return (int)session_fail(session, &err, NULL);
 	}
 	if (session->options.json)

@@ -1,8 +1,6 @@
 #include "session.h"
 
-#include <errno.h>
 #include <poll.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
-#include "report/words.h"
 #include "rules/rules.h"
-
-#define ANSWER_MOST 64
 
 static const char *
 environment(const char *name)
@@ -53,10 +48,12 @@ fail_all(struct session *session, struct errors *errors, const struct sources *s
 		if (i >= most)
 			continue;
 		findings_init(&one, &session->arena);
-		session_report(session, &(struct diagnostic){ .finding = findings_add_error(&one, &errors->items[i]), .sources = sources });
+		session_report(session, &(struct diagnostic){ .finding = findings_add_error(&one, &errors->items[i]),
+						.sources = sources });
 	}
 	if (errors->count > most && !session->options.json)
-		out_printf(&session->err, "\n%zu errors, of which %zu are shown (--max-errors N shows more)\n", errors->count, most);
+		out_printf(&session->err, "\n%zu errors, of which %zu are shown (--max-errors N shows more)\n",
+			errors->count, most);
 	return status;
 }
 
@@ -237,7 +234,8 @@ session_load(struct session *session, const char *path, struct shape *shape)
 	if (!session->jsonl.manifest)
 		session->jsonl.manifest = shape->shown;
 	errors_init(&errors, &session->arena);
-	if (manifest_load(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->arena, &errors)) {
+	if (manifest_load(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->arena,
+		    &errors)) {
 		shape->linked = true;
 		if (graph_link(&shape->graph, &shape->manifest, all_rules, &errors))
 			return STATUS_OK;
@@ -299,8 +297,9 @@ say_waiting(void *context, const struct lock_holder *holder)
 	}
 	if (session->options.quiet)
 		return;
-	out_printf(&session->err, "waiting for the lock: %s, pid %lld, user %s, host %s\n", holder->command ? holder->command : "?",
-		(long long)holder->pid, holder->user ? holder->user : "?", holder->host ? holder->host : "?");
+	out_printf(&session->err, "waiting for the lock: %s, pid %lld, user %s, host %s\n",
+		holder->command ? holder->command : "?", (long long)holder->pid, holder->user ? holder->user : "?",
+		holder->host ? holder->host : "?");
 	out_flush(&session->err);
 }
 
@@ -313,7 +312,8 @@ session_write(struct session *session, const char *run)
 	close_reader(session);
 	if (!file_make_dirs(state_dir, 0700, &err))
 		return session_fail(session, &err, NULL);
-	if (!lock_take(&session->lock, state_dir, session->options.command->name, run, session->options.lock_timeout, say_waiting, session, &err))
+	if (!lock_take(&session->lock, state_dir, session->options.command->name, run, session->options.lock_timeout,
+		    say_waiting, session, &err))
 		return session_fail(session, &err, NULL);
 	if (!ledger_open_writing(session->found.cache, &session->ledger, &err))
 		return session_fail(session, &err, NULL);
@@ -341,8 +341,8 @@ session_inspect(struct session *session, struct shape *shape, bool estimate)
 		.downloads = (unsigned)options->downloads,
 		.grace = options->grace,
 	};
-	if (!inspect(&shape->inspection, &shape->manifest, &shape->graph, session->memory, &session->project, &session->wishes,
-		    &session->known, &session->arena, &err))
+	if (!inspect(&shape->inspection, &shape->manifest, &shape->graph, session->memory, &session->project,
+		    &session->wishes, &session->known, &session->arena, &err))
 		return session_fail(session, &err, &shape->manifest.sources);
 	return STATUS_OK;
 }
@@ -381,106 +381,6 @@ session_learn(struct session *session)
 
 	free(files);
 	return ok ? STATUS_OK : session_fail(session, &err, NULL);
-}
-
-const char *
-session_new_run(struct session *session)
-{
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-	unsigned char bytes[8];
-	char id[sizeof bytes + 1] = { 0 };
-
-	random_bytes(bytes, sizeof bytes);
-	for (size_t i = 0; i < sizeof bytes; i++)
-		id[i] = alphabet[bytes[i] % 32];
-	return arena_copy(&session->arena, id);
-}
-
-/* The command line as a JSON list; what looks like a secret is not kept. */
-static const char *
-argv_json(struct session *session)
-{
-	json_t *list finally(json_release) = json_array();
-
-	for (int i = 0; i < session->argc; i++) {
-		const char *equals = strchr(session->argv[i], '=');
-		const char *value = equals ? equals + 1 : session->argv[i];
-		const char *shown = session->argv[i];
-
-		if (secret_looks_like_one(value))
-			shown = arena_printf(&session->arena, "%.*s***", (int)(value - session->argv[i]), session->argv[i]);
-		json_array_append_new(list, diagnostic_json_text(shown));
-	}
-	return json_text(&session->arena, list, false);
-}
-
-void
-session_run_info(struct session *session, const struct shape *shape, const char *run, const char *fallback_of, struct run_info *info)
-{
-	const struct passwd *user = getpwuid(getuid());
-	char host[256] = { 0 };
-
-	if (gethostname(host, sizeof host - 1) != 0)
-		host[0] = '\0';
-	*info = (struct run_info){
-		.id = run,
-		.command = session->options.command->name,
-		.deployment = shape->manifest.name,
-		/* Seen from the root, so that it can be found again from anywhere. */
-		.manifest = strcmp(shape->path, "-") == 0 ? "-" : path_shown(&session->arena, session->found.root, shape->path),
-		.manifest_digest = shape->manifest.digest,
-		.argv = argv_json(session),
-		.user = user ? arena_copy(&session->arena, user->pw_name) : arena_printf(&session->arena, "%u", (unsigned)getuid()),
-		.host = arena_copy(&session->arena, host),
-		.tool = PROVISION_VERSION,
-		.fallback_of = fallback_of,
-		.started_ns = clock_now_ns(),
-	};
-}
-
-bool
-session_can_ask(const struct session *session)
-{
-	const struct options *options = &session->options;
-
-	return !options->no_input && !options->json && !getenv("CI") && session->err.terminal && isatty(STDIN_FILENO) == 1;
-}
-
-/* One line from the terminal, without buffering what follows it. */
-static size_t
-read_answer(char answer[ANSWER_MOST])
-{
-	size_t size = 0;
-	char c;
-
-	for (;;) {
-		ssize_t got = read(STDIN_FILENO, &c, 1);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0 || c == '\n')
-			break;
-		if (size + 1 < ANSWER_MOST)
-			answer[size++] = c;
-	}
-	answer[size] = '\0';
-	return size;
-}
-
-bool
-session_ask(struct session *session, const char *question, bool *asked)
-{
-	char answer[ANSWER_MOST];
-
-	*asked = session_can_ask(session);
-	if (!*asked)
-		return false;
-	out_flush(&session->out);
-	out_paint_safe(&session->err, STYLE_BOLD, question);
-	out_text(&session->err, " [y/N] ");
-	out_flush(&session->err);
-	read_answer(answer);
-	return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
 }
 
 void

@@ -87,18 +87,6 @@ enum status session_look(struct session *session, struct shape *shape, bool esti
 /* Keep digests that were learnt, where nothing else will. */
 enum status session_learn(struct session *session);
 
-/* A fresh id of a run: 8 base32 characters in the arena. */
-const char *session_new_run(struct session *session);
-
-/* Who runs what, for the history. `fallback_of`: the manifest that this one stands in for, or NULL. */
-void session_run_info(struct session *session, const struct shape *shape, const char *run, const char *fallback_of, struct run_info *info);
-
-/* Ask on the terminal. False: no, or nobody could be asked; `*asked` tells which. */
-bool session_ask(struct session *session, const char *question, bool *asked);
-
-/* Whether people watch: a terminal on both ends, and no --no-input. */
-bool session_can_ask(const struct session *session);
-
 /* Print one JSON document on stdout; it is released. */
 void session_document(struct session *session, json_t *document);
 

@@ -1,7 +1,8 @@
 /* status.c - `provision status`: what is there, and whether it still matches. */
 #include "commands.h"
 
-#include "engine/base/cleanup.h"
+#include <string.h>
+
 #include "engine/base/clock.h"
 #include "report/words.h"
 #include "session.h"
@@ -64,8 +65,10 @@ show_table(struct looking *looking)
 		const struct record *record = record_of(&plan->actions[i]);
 		const char *state = state_of(looking, &plan->actions[i]);
 
-		table_add(&table, (const char *const[]){ plan->actions[i].name, state, record ? short_time(arena, record->ended_ns) : "-",
-			record ? record->run : "-", record && record->summary ? record->summary : "-" });
+		table_add(
+			&table, (const char *const[]){ plan->actions[i].name, state,
+					record ? short_time(arena, record->ended_ns) : "-", record ? record->run : "-",
+					record && record->summary ? record->summary : "-" });
 	}
 	table_print(&table, &looking->session->out);
 }
@@ -90,8 +93,10 @@ target_json(struct looking *looking, const struct action *action)
 	json_t *target = json_object();
 
 	json_object_set_new(target, "target", json_string(action->name));
-	json_object_set_new(target, "rule", json_string(action->target ? action->target->rule->name : action->record->rule));
-	json_object_set_new(target, "state", json_string(reason_id(action->kind == ACTION_NONE ? REASON_NONE : action->reason)));
+	json_object_set_new(
+		target, "rule", json_string(action->target ? action->target->rule->name : action->record->rule));
+	json_object_set_new(
+		target, "state", json_string(reason_id(action->kind == ACTION_NONE ? REASON_NONE : action->reason)));
 	json_object_set_new(target, "msg", diagnostic_json_text(state));
 	if (!record)
 		return target;
@@ -121,6 +126,28 @@ show_json(struct looking *looking)
 	session_document(looking->session, document);
 }
 
+/* Where what runs can be reached. */
+static void
+show_services(struct looking *looking)
+{
+	const struct plan *plan = &looking->shape->plan;
+	struct out *out = &looking->session->out;
+
+	for (size_t i = 0; i < plan->count; i++) {
+		const struct action *action = &plan->actions[i];
+		const struct record *record = action->kind == ACTION_NONE ? action->seen->record : NULL;
+		const char *url = record ? pairs_get(&record->outputs, "url") : NULL;
+
+		if (!url || strcmp(record->rule, "service") != 0)
+			continue;
+		out_text(out, "Serving ");
+		out_safe(out, action->name);
+		out_text(out, " at ");
+		out_safe(out, url);
+		out_text(out, ".\n");
+	}
+}
+
 static void
 show_text(struct looking *looking)
 {
@@ -132,11 +159,15 @@ show_text(struct looking *looking)
 	out_safe(&session->out, looking->shape->shown);
 	out_text(&session->out, "\n");
 	if (lock_read(session->found.state_dir, &session->arena, &holder))
-		out_printf(&session->out, "%s is running now, pid %lld, since %s\n", holder.command ? holder.command : "a run",
-			(long long)holder.pid, clock_local(&session->arena, holder.since_ns));
+		out_printf(&session->out, "%s is running now, pid %lld, since %s\n",
+			holder.command ? holder.command : "a run", (long long)holder.pid,
+			clock_local(&session->arena, holder.since_ns));
 	out_text(&session->out, "\n");
 	show_table(looking);
-	out_printf(&session->out, "\n%zu up to date, %zu stale, %zu not as recorded.\n", looking->same, looking->stale, looking->differing);
+	out_text(&session->out, "\n");
+	show_services(looking);
+	out_printf(&session->out, "%zu up to date, %zu stale, %zu not as recorded.\n", looking->same, looking->stale,
+		looking->differing);
 }
 
 int

@@ -15,7 +15,8 @@ settings_json(struct session *session)
 		if (!option->setting && !option->environment)
 			continue;
 		json_object_set_new(settings, option->name,
-			json_pack("{s:s?, s:s}", "value", value, "origin", origin_name((enum origin)options->origins[option - option_table])));
+			json_pack("{s:s?, s:s}", "value", value, "origin",
+				origin_name((enum origin)options->origins[option - option_table])));
 	}
 	return settings;
 }
@@ -56,9 +57,12 @@ command_version(struct session *session)
 	if (status != STATUS_OK)
 		return (int)status;
 	if (session->options.json) {
-		session_document(session, json_pack("{s:s, s:i, s:s, s:s, s:s, s:s?, s:s?, s:o}", "version", PROVISION_VERSION, "manifest_format", 1,
-			"root", session->found.root, "root_origin", session->found.root_origin, "cache", session->found.cache, "manifest",
-			session->found.manifest, "manifest_origin", session->found.manifest_origin, "settings", settings_json(session)));
+		session_document(
+			session, json_pack("{s:s, s:i, s:s, s:s, s:s, s:s?, s:s?, s:o}", "version", PROVISION_VERSION,
+					 "manifest_format", 1, "root", session->found.root, "root_origin",
+					 session->found.root_origin, "cache", session->found.cache, "manifest",
+					 session->found.manifest, "manifest_origin", session->found.manifest_origin,
+					 "settings", settings_json(session)));
 		return STATUS_OK;
 	}
 	out_printf(&session->out, "provision %s\n", PROVISION_VERSION);

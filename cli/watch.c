@@ -49,10 +49,13 @@ watch_begin(struct watch *watch, struct session *session, const struct shape *sh
 	*watch = (struct watch){ .kind = choose(session) };
 	switch (watch->kind) {
 	case WATCH_JSON:
+		session->jsonl.sources = failures.sources;
 		watch->watcher = (struct watcher){ .self = &session->jsonl, .tell = jsonl_event };
 		break;
 	case WATCH_LIVE:
-		watch->live = (struct live){ .out = &session->err, .failures = failures, .plan = plan, .logs = options->verbose > 0 };
+		watch->live = (struct live){
+			.out = &session->err, .failures = failures, .plan = plan, .logs = options->verbose > 0
+		};
 		watch->watcher = (struct watcher){ .self = &watch->live, .tell = live_event };
 		live_start(&watch->live);
 		break;

@@ -1,9 +1,6 @@
 /* why.c - `provision why`: the whole reason chain of one target, down to where it began. */
 #include "commands.h"
 
-#include <string.h>
-
-#include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "report/words.h"
 #include "session.h"
@@ -112,7 +109,8 @@ show_made_from(struct asking *asking, const struct action *action)
 		out_text(&session->out, "\n");
 		return;
 	}
-	out_printf(&session->out, " since run %s, %s\n", record->run ? record->run : "?", clock_local(&session->arena, record->ended_ns));
+	out_printf(&session->out, " since run %s, %s\n", record->run ? record->run : "?",
+		clock_local(&session->arena, record->ended_ns));
 	out_printf(&session->out, "    fingerprint %s\n", digest_text(&session->arena, &record->fingerprint));
 	whole = *record;
 	if (!record_unpack_why(&whole, whole.body, whole.body_size, &session->arena))
@@ -123,7 +121,8 @@ show_made_from(struct asking *asking, const struct action *action)
 		out_text(&session->out, "    ");
 		out_safe(&session->out, ingredient->name);
 		out_text(&session->out, "  ");
-		out_safe(&session->out, words_cut(&session->arena, ingredient->value, session->options.verbose ? 10000 : 100));
+		out_safe(&session->out,
+			words_cut(&session->arena, ingredient->value, session->options.verbose ? 10000 : 100));
 		out_text(&session->out, "\n");
 	}
 }
@@ -181,7 +180,8 @@ answer(struct session *session, const struct shape *shape, const char *name)
 	words_init(&asking.words, &shape->plan, &session->arena);
 	action = target ? asking.action_of[target->id] : NULL;
 	if (!action) {
-		fail(&err, FAULT_NO_SUCH_TARGET, target ? "target `%s` is left out" : "the manifest has no target `%s`", name);
+		fail(&err, FAULT_NO_SUCH_TARGET, target ? "target `%s` is left out" : "the manifest has no target `%s`",
+			name);
 		return session_fail(session, &err, NULL);
 	}
 	if (session->options.json)

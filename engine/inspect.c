@@ -138,7 +138,7 @@ add_needs(struct work *work)
 		uint32_t id = graph->needs[work->target->needs + i];
 		const struct target *need = &graph->targets[id];
 		const struct record *record = need_record(&work->view, id);
-		const char *name = arena_printf(work->task->arena, "need:%s", need->name);
+		const char *name = arena_join(work->task->arena, "need:", need->name);
 		struct digest digest;
 
 		if (need->rule->check) {
@@ -436,6 +436,13 @@ mark_wanted(const struct inspection *inspection, unsigned char *wanted, unsigned
 	return true;
 }
 
+/* Up to date, and nothing of the look is kept. */
+static bool
+is_plain(const struct work *work)
+{
+	return work->seen->reason == REASON_NONE && !work->seen->detail && work->seen->spec == work->target->spec;
+}
+
 bool
 inspect(struct inspection *inspection, const struct manifest *manifest, const struct graph *graph, const struct memory *memory,
 	const struct project *project, const struct wishes *wishes, struct known *known, struct arena *arena, struct error *err)
@@ -461,6 +468,7 @@ inspect(struct inspection *inspection, const struct manifest *manifest, const st
 	if (graph->count)
 		task_init(&task, inspection, &graph->targets[0], NULL, arena);
 	task.grace = wishes->grace;
+	known_hold_still(known, true);
 	for (uint32_t i = 0; i < graph->count; i++) {
 		const struct target *target = &graph->targets[graph->order[i]];
 		struct work work = {
@@ -472,11 +480,20 @@ inspect(struct inspection *inspection, const struct manifest *manifest, const st
 			.asked_for = asked[target->id],
 		};
 
+		struct arena_mark mark;
+
 		if (!wanted[target->id])
 			continue;
+		mark = arena_mark(arena);
 		work.seen->wanted = true;
 		task_reset(&task, target);
 		look_closely(&work);
+		if (!is_plain(&work))
+			continue;
+		/* Of most targets nothing remains but that they are up to date. */
+		arena_rewind(arena, mark);
+		ingredients_init(&task.ingredients, arena);
 	}
+	known_hold_still(known, false);
 	return true;
 }

@@ -14,6 +14,10 @@
 
 #define KNOWN_GRAINS 16 /* file systems of one project */
 
+struct sight;
+
+struct sight;
+
 struct known {
 	pthread_mutex_t mutex;
 	struct known_file *files;   /* loaded ones, then new ones */
@@ -22,6 +26,12 @@ struct known {
 	size_t saved;               /* files before this index are in the memory already */
 	uint32_t *slots;            /* by device and inode; index + 1 */
 	size_t slot_count;
+	struct sight *sights;       /* paths looked at while all holds still */
+	size_t sight_count;
+	size_t sight_capacity;
+	uint32_t *sight_slots;      /* by path; index + 1 */
+	size_t sight_slot_count;
+	bool still;
 	struct known_grain {        /* how far apart two changes of a file may be and still leave one time stamp */
 		uint64_t device;
 		int64_t ns;
@@ -41,6 +51,10 @@ bool known_digest(struct known *known, const char *path, bool deep, const volati
 
 /* Remember a digest that was computed while the bytes passed; `hashed_ns` is when the last write ended. */
 void known_add(struct known *known, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns);
+
+/* While a plan is made nothing changes: from here on one look at a path serves every target that names it. Called again with false before anything is
+ * built. Only for one thread. */
+void known_hold_still(struct known *known, bool still);
 
 /* Only the table: whether a file with this stat data is known to have that digest. */
 bool known_has(struct known *known, const struct stat_key *key, const struct digest *digest);

@@ -1,5 +1,6 @@
 #include "manifest.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -10,6 +11,7 @@
 #include "base/secret.h"
 
 #define SHORTEST_SECRET 16 /* nothing shorter looks like one: most scalars are not even asked */
+#define NODE_BLOCK 64
 
 /* A key and its value, or an item, of a list or map that is still open. */
 struct slot {
@@ -44,6 +46,8 @@ struct parser {
 	size_t seen_capacity;
 	uint32_t map_number;
 	uint32_t merged;          /* entries looked at for merge keys */
+	struct node *spare;       /* nodes are taken from the arena many at a time */
+	size_t spare_count;
 	struct frame frames[NODE_HEIGHT];
 	size_t depth;
 	struct node *root;
@@ -77,21 +81,39 @@ place_of(const struct parser *parser, const yaml_mark_t *start, const yaml_mark_
 	};
 }
 
-/* What is wrong, and reading goes on. */
-static void
-note(struct parser *parser, const struct error *err)
+static bool refuse(struct parser *parser, struct place at, enum fault fault, const char *hint, const char *format, ...)
+	__attribute__((format(printf, 5, 6), noinline, cold));
+
+/* Add an error; always false. The only function here with a `struct error`: that much stack would be cleared for every event. */
+static bool
+refuse(struct parser *parser, struct place at, enum fault fault, const char *hint, const char *format, ...)
 {
-	errors_add(parser->errors, err);
+	struct error err = { 0 };
+	va_list args;
+
+	va_start(args, format);
+	fail_at(&err, at, fault, "%s", arena_vprintf(parser->arena, format, args));
+	va_end(args);
+	if (hint)
+		error_hint(&err, "%s", hint);
+	errors_add(parser->errors, &err);
+	return false;
 }
 
 static bool
 too_large(struct parser *parser, struct place at)
 {
-	struct error err;
+	return refuse(parser, at, FAULT_TOO_LARGE, NULL, "the manifest has more than %u nodes when aliases and merge keys are followed", NODE_WEIGHT);
+}
 
-	fail_at(&err, at, FAULT_TOO_LARGE, "the manifest has more than %u nodes when aliases and merge keys are followed", NODE_WEIGHT);
-	note(parser, &err);
-	return false;
+static struct node *
+new_node(struct parser *parser)
+{
+	if (parser->spare_count == 0) {
+		parser->spare = arena_array(parser->arena, NODE_BLOCK, sizeof *parser->spare);
+		parser->spare_count = NODE_BLOCK;
+	}
+	return &parser->spare[--parser->spare_count];
 }
 
 static struct slot *
@@ -163,12 +185,7 @@ expects_key(const struct parser *parser)
 static bool
 refuse_key(struct parser *parser, struct place at, const char *what)
 {
-	struct error err;
-
-	fail_at(&err, at, FAULT_BAD_VALUE, "%s cannot be a key", what);
-	error_hint(&err, "keys are text; put a value that begins with `{` or `[` in quotes");
-	note(parser, &err);
-	return false;
+	return refuse(parser, at, FAULT_BAD_VALUE, "keys are text; put a value that begins with `{` or `[` in quotes", "%s cannot be a key", what);
 }
 
 static bool
@@ -194,7 +211,7 @@ is_null_word(const char *text)
 	return !*text || strcmp(text, "~") == 0 || strcmp(text, "null") == 0 || strcmp(text, "Null") == 0 || strcmp(text, "NULL") == 0;
 }
 
-/* The core schema's tags for scalars; NULL `check`: nothing to compare with the text. */
+/* The core schema's tags for scalars. */
 static bool
 apply_tag(struct node *node, const char *tag)
 {
@@ -225,16 +242,12 @@ apply_tag(struct node *node, const char *tag)
 static void
 check_text(struct parser *parser, const char *text, size_t length, struct place at)
 {
-	struct error err;
-
 	if (memchr(text, '\0', length)) {
-		fail_at(&err, at, FAULT_BAD_VALUE, "text with a NUL character in it");
-		note(parser, &err);
+		refuse(parser, at, FAULT_BAD_VALUE, NULL, "text with a NUL character in it");
 	} else if (length >= SHORTEST_SECRET && secret_looks_like_one(text)) {
-		fail_at(&err, at, FAULT_SECRET_IN_TEXT, "this looks like a secret, and a manifest is no place for one");
-		error_label(&err, "looks like a token, password or key");
-		error_hint(&err, "name it instead: `{env: NAME}` or `{file: PATH}`; and revoke this one if others could read the file");
-		note(parser, &err);
+		refuse(parser, at, FAULT_SECRET_IN_TEXT, "name it instead: `{env: NAME}` or `{file: PATH}`; and revoke this one if others could read the file",
+			"this looks like a secret, and a manifest is no place for one");
+		error_label(&parser->errors->items[parser->errors->count - 1], "looks like a token, password or key");
 	}
 }
 
@@ -247,19 +260,16 @@ on_scalar(struct parser *parser, const yaml_event_t *event)
 	struct place at = place_of(parser, &event->start_mark, &event->end_mark);
 	bool is_key = expects_key(parser);
 	struct node *node;
-	struct error err;
 
 	check_text(parser, text, length, at);
 	if (is_key && !event->data.scalar.anchor)
 		return add_key(parser, text, length, plain && !event->data.scalar.tag, at);
-	node = arena_alloc(parser->arena, sizeof *node);
+	node = new_node(parser);
 	*node = (struct node){ .kind = NODE_SCALAR, .quoted = !plain, .at = at, .weight = 1 + (uint32_t)(length / NODE_TEXT) };
 	node->text = arena_copy_bytes(parser->arena, text, length);
 	node->pending = memchr(text, '$', length) && strstr(node->text, "${");
-	if (event->data.scalar.tag && !apply_tag(node, (const char *)event->data.scalar.tag)) {
-		fail_at(&err, at, FAULT_BAD_VALUE, "tag `%s` does not fit `%s`, or is not one of YAML's core schema", event->data.scalar.tag, node->text);
-		note(parser, &err);
-	}
+	if (event->data.scalar.tag && !apply_tag(node, (const char *)event->data.scalar.tag))
+		refuse(parser, at, FAULT_BAD_VALUE, NULL, "tag `%s` does not fit `%s`, or is not one of YAML's core schema", event->data.scalar.tag, node->text);
 	if (!node->quoted && is_null_word(node->text))
 		node->kind = NODE_NULL;
 	set_anchor(parser, event->data.scalar.anchor, node);
@@ -273,20 +283,13 @@ on_alias(struct parser *parser, const yaml_event_t *event)
 	struct place at = place_of(parser, &event->start_mark, &event->end_mark);
 	uint32_t id = names_find(&parser->anchors, name);
 	struct node *node;
-	struct error err;
 
-	if (id == NO_NAME) {
-		fail_at(&err, at, FAULT_SYNTAX, "no anchor `&%s` before this alias", name);
-		note(parser, &err);
-		return false;
-	}
+	if (id == NO_NAME)
+		return refuse(parser, at, FAULT_SYNTAX, NULL, "no anchor `&%s` before this alias", name);
 	node = parser->anchored[id];
 	for (size_t i = 0; i < parser->depth; i++)
-		if (parser->frames[i].node == node) {
-			fail_at(&err, at, FAULT_SYNTAX, "alias `*%s` within its own anchor", name);
-			note(parser, &err);
-			return false;
-		}
+		if (parser->frames[i].node == node)
+			return refuse(parser, at, FAULT_SYNTAX, NULL, "alias `*%s` within its own anchor", name);
 	if (!expects_key(parser))
 		return attach(parser, node, at);
 	if (node->kind != NODE_SCALAR)
@@ -299,20 +302,14 @@ open_node(struct parser *parser, enum node_kind kind, const yaml_event_t *event,
 {
 	struct place at = place_of(parser, &event->start_mark, &event->end_mark);
 	struct node *node;
-	struct error err;
 
 	if (expects_key(parser))
 		return refuse_key(parser, at, kind == NODE_MAP ? "a map" : "a list");
-	if (parser->depth == NODE_HEIGHT) {
-		fail_at(&err, at, FAULT_TOO_LARGE, "more than %d levels of lists and maps", NODE_HEIGHT);
-		note(parser, &err);
-		return false;
-	}
-	if (tag && strcmp((const char *)tag, core_tag) != 0 && strcmp((const char *)tag, "!") != 0) {
-		fail_at(&err, at, FAULT_BAD_VALUE, "tag `%s` does not fit here, or is not one of YAML's core schema", tag);
-		note(parser, &err);
-	}
-	node = arena_alloc(parser->arena, sizeof *node);
+	if (parser->depth == NODE_HEIGHT)
+		return refuse(parser, at, FAULT_TOO_LARGE, NULL, "more than %d levels of lists and maps", NODE_HEIGHT);
+	if (tag && strcmp((const char *)tag, core_tag) != 0 && strcmp((const char *)tag, "!") != 0)
+		refuse(parser, at, FAULT_BAD_VALUE, NULL, "tag `%s` does not fit here, or is not one of YAML's core schema", tag);
+	node = new_node(parser);
 	*node = (struct node){ .kind = kind, .at = at };
 	set_anchor(parser, anchor, node);
 	parser->frames[parser->depth++] = (struct frame){ .node = node, .first = parser->slot_count, .weight = 1 };
@@ -343,13 +340,9 @@ slot_before(struct parser *parser, size_t slot)
 static void
 duplicate_key(struct parser *parser, const struct slot *slot, const struct slot *first)
 {
-	struct error err;
-
-	fail_at(&err, slot->entry.at, FAULT_DUPLICATE_KEY, "key `%s` stands here twice; first in line %u, column %u", slot->entry.key,
-		first->entry.at.line, first->entry.at.column);
-	error_label(&err, "again");
-	error_hint(&err, "remove one of them, or rename it");
-	note(parser, &err);
+	refuse(parser, slot->entry.at, FAULT_DUPLICATE_KEY, "remove one of them, or rename it", "key `%s` stands here twice; first in line %u, column %u",
+		slot->entry.key, first->entry.at.line, first->entry.at.column);
+	error_label(&parser->errors->items[parser->errors->count - 1], "again");
 }
 
 /* Entries of a merged map that are not there yet; what came first wins. */
@@ -375,15 +368,12 @@ merge_map(struct parser *parser, struct frame *frame, const struct node *map, st
 static bool
 merge_value(struct parser *parser, struct frame *frame, const struct node *value, struct place at)
 {
-	struct error err;
 	bool is_list = value->kind == NODE_LIST;
 
 	for (uint32_t i = 0; is_list && i < value->count; i++)
 		is_list = value->items[i]->kind == NODE_MAP;
 	if (!is_list && value->kind != NODE_MAP) {
-		fail_at(&err, at, FAULT_BAD_VALUE, "a merge key takes a map or a list of maps, not %s", node_describe(value));
-		error_hint(&err, "an alias to a map: `<<: *name`");
-		note(parser, &err);
+		refuse(parser, at, FAULT_BAD_VALUE, "an alias to a map: `<<: *name`", "a merge key takes a map or a list of maps, not %s", node_describe(value));
 		return true;
 	}
 	if (value->kind == NODE_MAP)
@@ -444,7 +434,6 @@ close_node(struct parser *parser)
 {
 	struct frame *frame = &parser->frames[parser->depth - 1];
 	struct node *node = frame->node;
-	struct error err;
 
 	if (node->kind == NODE_MAP) {
 		if (!settle_keys(parser, frame))
@@ -453,11 +442,8 @@ close_node(struct parser *parser)
 	} else {
 		take_items(parser, frame);
 	}
-	if (frame->height >= NODE_HEIGHT) {
-		fail_at(&err, node->at, FAULT_TOO_LARGE, "more than %d levels of lists and maps when aliases are followed", NODE_HEIGHT);
-		note(parser, &err);
-		return false;
-	}
+	if (frame->height >= NODE_HEIGHT)
+		return refuse(parser, node->at, FAULT_TOO_LARGE, NULL, "more than %d levels of lists and maps when aliases are followed", NODE_HEIGHT);
 	node->weight = frame->weight;
 	node->height = (uint16_t)(frame->height + 1);
 	node->pending = frame->pending;
@@ -466,76 +452,33 @@ close_node(struct parser *parser)
 	return attach(parser, node, node->at);
 }
 
-/* What people most often did when libyaml gives up here. */
-static const char *
-syntax_hint(const struct source *source, const yaml_mark_t *mark)
-{
-	const char *end = source->text + source->size;
-	const char *line = source->text;
-	const char *newline;
-	size_t length, indent;
-
-	for (size_t skip = mark->line; skip > 0 && line; skip--) {
-		line = memchr(line, '\n', (size_t)(end - line));
-		line = line ? line + 1 : NULL;
-	}
-	if (!line)
-		return "a bracket or quote that was opened is not closed";
-	newline = memchr(line, '\n', (size_t)(end - line));
-	length = (size_t)((newline ? newline : end) - line);
-	indent = 0;
-	while (indent < length && (line[indent] == ' ' || line[indent] == '\t'))
-		indent++;
-	if (memchr(line, '\t', indent))
-		return "YAML is indented with spaces; a tab is not allowed there";
-	if (memmem(line, length, "${", 2) && (memchr(line, '{', indent + 1) || memmem(line, length, ": {", 3) || memchr(line, '[', length)))
-		return "between { } or [ ], text that holds `${...}` stands in quotes";
-	if (memmem(line, length, ": >", 3) || memmem(line, length, ": |", 3))
-		return "text that begins with `>` or `|` stands in quotes: \">=12.9\"";
-	if (memmem(line, length, ": @", 3) || memmem(line, length, ": `", 3) || memmem(line, length, ": %", 3) || memmem(line, length, ": *", 3))
-		return "text that begins with a sign of YAML's own stands in quotes";
-	if (memmem(line, length, ": ", 2))
-		return "check the indentation of this line and of the one before; text that holds `: ` stands in quotes";
-	return "check the indentation of this line and of the one before";
-}
-
 static bool
 syntax_error(struct parser *parser)
 {
 	const yaml_parser_t *yaml = &parser->yaml;
 	const char *problem = yaml->problem ? yaml->problem : "it cannot be read";
 	struct place at = place_of(parser, &yaml->problem_mark, &yaml->problem_mark);
-	struct error err;
+	const char *hint = yaml->error == YAML_READER_ERROR ? NULL : source_syntax_hint(parser->source, yaml->problem_mark.line);
 
 	if (yaml->error == YAML_MEMORY_ERROR)
 		out_of_memory();
-	if (yaml->error == YAML_READER_ERROR) {
-		fail_at(&err, source_place(parser->source, yaml->problem_offset + parser->skipped), FAULT_ENCODING, "not UTF-8 text: %s", problem);
-		error_hint(&err, "save the file as UTF-8, without control characters");
-	} else {
-		if (yaml->context)
-			fail_at(&err, at, FAULT_SYNTAX, "not valid YAML: %s, %s (from line %zu)", problem, yaml->context, yaml->context_mark.line + 1);
-		else
-			fail_at(&err, at, FAULT_SYNTAX, "not valid YAML: %s", problem);
-		error_hint(&err, "%s", syntax_hint(parser->source, &yaml->problem_mark));
-	}
-	note(parser, &err);
-	return false;
+	if (yaml->error == YAML_READER_ERROR)
+		return refuse(parser, source_place(parser->source, yaml->problem_offset + parser->skipped), FAULT_ENCODING,
+			"save the file as UTF-8, without control characters", "not UTF-8 text: %s", problem);
+	if (yaml->context)
+		return refuse(parser, at, FAULT_SYNTAX, hint, "not valid YAML: %s, %s (from line %zu)", problem, yaml->context, yaml->context_mark.line + 1);
+	return refuse(parser, at, FAULT_SYNTAX, hint, "not valid YAML: %s", problem);
 }
 
 static bool
 on_event(struct parser *parser, const yaml_event_t *event, size_t *documents)
 {
-	struct error err;
-
 	switch (event->type) {
 	case YAML_DOCUMENT_START_EVENT:
 		if (++*documents < 2)
 			return true;
-		fail_at(&err, place_of(parser, &event->start_mark, &event->end_mark), FAULT_SYNTAX, "a second document begins here");
-		error_hint(&err, "a manifest is one document: remove this `---`, or use a file of its own and `extends`");
-		note(parser, &err);
-		return false;
+		return refuse(parser, place_of(parser, &event->start_mark, &event->end_mark), FAULT_SYNTAX,
+			"a manifest is one document: remove this `---`, or use a file of its own and `extends`", "a second document begins here");
 	case YAML_SCALAR_EVENT:
 		return on_scalar(parser, event);
 	case YAML_ALIAS_EVENT:

@@ -227,7 +227,6 @@ read_texts(const struct fill *fill, const struct param *param, const struct node
 	for (uint32_t i = 0; i < count; i++) {
 		if (items[i]->kind != NODE_SCALAR || (paths && !*items[i]->text))
 			return bad_value(fill, param, items[i], wants, NULL);
-		/* A list that extends built up from several files cannot be: lists replace. */
 		strings.items[strings.count++] = paths ? absolute(fill, directory, items[i]->text) : items[i]->text;
 	}
 	*(struct strings *)to = strings;

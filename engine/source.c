@@ -142,3 +142,35 @@ source_check(const struct source *source, struct error *err)
 	}
 	return check_line_ends(source, err);
 }
+
+const char *
+source_syntax_hint(const struct source *source, size_t lines)
+{
+	const char *end = source->text + source->size;
+	const char *line = source->text;
+	const char *newline;
+	size_t length, indent;
+
+	for (; lines > 0 && line; lines--) {
+		line = memchr(line, '\n', (size_t)(end - line));
+		line = line ? line + 1 : NULL;
+	}
+	if (!line)
+		return "a bracket or quote that was opened is not closed";
+	newline = memchr(line, '\n', (size_t)(end - line));
+	length = (size_t)((newline ? newline : end) - line);
+	indent = 0;
+	while (indent < length && (line[indent] == ' ' || line[indent] == '\t'))
+		indent++;
+	if (memchr(line, '\t', indent))
+		return "YAML is indented with spaces; a tab is not allowed there";
+	if (memmem(line, length, "${", 2) && (memchr(line, '{', indent + 1) || memmem(line, length, ": {", 3) || memchr(line, '[', length)))
+		return "between { } or [ ], text that holds `${...}` stands in quotes";
+	if (memmem(line, length, ": >", 3) || memmem(line, length, ": |", 3))
+		return "text that begins with `>` or `|` stands in quotes: \">=12.9\"";
+	if (memmem(line, length, ": @", 3) || memmem(line, length, ": `", 3) || memmem(line, length, ": %", 3) || memmem(line, length, ": *", 3))
+		return "text that begins with a sign of YAML's own stands in quotes";
+	if (memmem(line, length, ": ", 2))
+		return "check the indentation of this line and of the one before; text that holds `: ` stands in quotes";
+	return "check the indentation of this line and of the one before";
+}

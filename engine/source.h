@@ -43,3 +43,6 @@ struct place source_place(const struct source *source, size_t offset);
 
 /* Refuse what YAML would read differently from an editor, and what makes its parser slow: line ends other than LF and CR LF (E0107), heaps of directives (E0106). */
 bool source_check(const struct source *source, struct error *err);
+
+/* What people most often did when YAML cannot be read behind so many lines. */
+const char *source_syntax_hint(const struct source *source, size_t lines);

@@ -93,6 +93,19 @@ compare_lines(const char *before, const char *after, struct arena *arena, struct
 	cause->after = line_copy(arena, after);
 }
 
+/* Whether files of the tree are among the causes: then its digest, which covers them, says nothing more. */
+static bool
+is_covered(const struct causes *causes, const struct ingredient *tree)
+{
+	const char *name = bare_name(tree->name);
+	size_t length = strlen(name);
+
+	for (size_t i = 0; i < causes->count; i++)
+		if (strncmp(causes->items[i].what, name, length) == 0 && causes->items[i].what[length] == '/')
+			return true;
+	return false;
+}
+
 static void
 add_cause(struct causes *causes, struct arena *arena, const struct ingredient *before, const struct ingredient *after)
 {
@@ -105,6 +118,8 @@ add_cause(struct causes *causes, struct arena *arena, const struct ingredient *b
 		.path = after ? after->path : NULL,
 	};
 
+	if (named->kind == INGREDIENT_TREE && is_covered(causes, named))
+		return;
 	if (before && after && before->text && after->text)
 		compare_lines(before->text, after->text, arena, &cause);
 	if (causes->count == causes->capacity)

@@ -2,20 +2,17 @@
 
 #include <string.h>
 
+#include "config.h"
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
-#include "engine/base/json.h"
 #include "weights.h"
-
-/* Numbers beyond this are no model's: taken as missing, so that arithmetic stays far from its ends. */
-#define LARGEST ((int64_t)1 << 31)
 
 #define FIELD(name) offsetof(struct architecture, name)
 
 /* Where a number stands in the text config, under all the names that Transformers maps; the first that is there counts. */
 struct field {
 	size_t offset;
-	const char *names[6];
+	const char *names[7]; /* ends with NULL */
 };
 
 static const struct field text_fields[] = {
@@ -48,65 +45,8 @@ static const struct field vision_fields[] = {
 	{ FIELD(vision_patch), { "patch_size" } },
 };
 
-/* How the layers of a family are built, and the defaults of its class where they are known for certain. */
-struct family {
-	const char *type;
-	bool ungated;          /* MLP of two matrices */
-	bool four_norms;
-	bool qkv_bias;
-	bool inner_four_times; /* intermediate_size is 4 x hidden if absent */
-	bool tied;             /* unless the config says otherwise */
-	bool glm_vision;
-	int64_t window_every;  /* all layers but each n-th look back `sliding_window` alone; 0: all of them do */
-	int64_t heads, kv_heads, layers, hidden, intermediate, vocab;
-};
-
-static const struct family families[] = {
-	{ .type = "llama" },
-	{ .type = "mistral" },
-	{ .type = "mixtral" },
-	{ .type = "qwen2", .qkv_bias = true },
-	{ .type = "qwen2_moe", .qkv_bias = true },
-	{ .type = "qwen2_vl", .qkv_bias = true },
-	{ .type = "qwen2_vl_text", .qkv_bias = true },
-	{ .type = "qwen2_5_vl", .qkv_bias = true },
-	{ .type = "qwen2_5_vl_text", .qkv_bias = true },
-	{ .type = "qwen3" },
-	{ .type = "qwen3_moe" },
-	{ .type = "phi3" },
-	{ .type = "granite" },
-	{ .type = "deepseek_v2" },
-	{ .type = "deepseek_v3" },
-	{ .type = "kimi_k2" },
-	{ .type = "gemma", .tied = true },
-	{ .type = "gemma2", .four_norms = true, .tied = true, .window_every = 2 },
-	{ .type = "gemma3", .four_norms = true, .tied = true, .window_every = 6, .vocab = 262208 },
-	{ .type = "gemma3_text", .four_norms = true, .tied = true, .window_every = 6, .vocab = 262208 },
-	{ .type = "glm", .qkv_bias = true },
-	{ .type = "glm4", .four_norms = true, .qkv_bias = true },
-	{ .type = "glm4_moe" },
-	{ .type = "glm4v", .four_norms = true, .qkv_bias = true, .glm_vision = true, .heads = 32, .kv_heads = 2, .layers = 40,
-		.hidden = 4096, .intermediate = 13696, .vocab = 151552 },
-	{ .type = "glm4v_text", .four_norms = true, .qkv_bias = true, .heads = 32, .kv_heads = 2, .layers = 40,
-		.hidden = 4096, .intermediate = 13696, .vocab = 151552 },
-	{ .type = "glm4v_moe", .glm_vision = true },
-	{ .type = "glm4v_moe_text" },
-	{ .type = "gpt_bigcode", .ungated = true, .qkv_bias = true, .inner_four_times = true, .tied = true },
-};
-
 static const char *const mla_types[] = {
 	"deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_mtp", "kimi_k2", "kimi_linear", "longcat_flash", "pangu_ultra_moe", "pangu_ultra_moe_mtp",
-};
-
-/* What is known of vLLM's own classes; a class that is not here is unknown, not refused. */
-static const struct {
-	const char *class;
-	struct known_number pipeline;
-	bool data_mode;
-	int64_t image_patches, image_tokens, video_tokens, video_steps;
-} classes[] = {
-	{ "Glm4vForConditionalGeneration", { true, 1 }, true, 14884, 5832, 3721, 8 },
-	{ "Glm4vMoeForConditionalGeneration", { false, 0 }, true, 14884, 5832, 3721, 8 },
 };
 
 /* Bytes of a weight as vLLM loads it: float32 checkpoints are loaded in half precision unless `dtype` says otherwise. */
@@ -120,32 +60,14 @@ static const struct {
 	enum quantisation quantisation;
 } quantisations[] = { { "awq", QUANT_AWQ }, { "gptq", QUANT_GPTQ } };
 
-struct config {
-	const json_t *top;
-	const json_t *text;
-	const json_t *vision;
-	struct architecture *arch;
-	struct arena *arena;
-};
-
-static struct known_number
-number_at(const json_t *object, const char *path)
-{
-	int64_t value;
-
-	if (!object || !json_int_at(object, path, &value) || value <= 0 || value > LARGEST)
-		return (struct known_number){ 0 };
-	return (struct known_number){ .known = true, .value = value };
-}
-
 static void
 read_fields(const json_t *object, const struct field *fields, size_t count, struct architecture *arch)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct known_number *into = (struct known_number *)(void *)((char *)arch + fields[i].offset);
 
-		for (size_t n = 0; n < sizeof fields[i].names / sizeof *fields[i].names && fields[i].names[n] && !into->known; n++)
-			*into = number_at(object, fields[i].names[n]);
+		for (const char *const *name = fields[i].names; *name && !into->known; name++)
+			*into = number_at(object, *name);
 	}
 }
 
@@ -169,28 +91,6 @@ text_at(const struct config *config, const json_t *object, const char *path)
 	return text ? arena_copy(config->arena, text) : "";
 }
 
-static bool
-is_true(const json_t *object, const char *path)
-{
-	return json_is_true(json_at(object, path));
-}
-
-static const struct family *
-family_of(const char *type)
-{
-	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-		if (strcmp(families[i].type, type) == 0)
-			return &families[i];
-	return NULL;
-}
-
-static void
-default_to(struct known_number *number, int64_t value)
-{
-	if (!number->known && value > 0)
-		*number = (struct known_number){ .known = true, .value = value };
-}
-
 /* nemotron-nas: each block has its own number of heads in a group; vLLM takes the first that has attention. */
 static void
 read_kv_heads(const struct config *config)
@@ -200,159 +100,20 @@ read_kv_heads(const struct config *config)
 	bool new_falcon = is_true(config->text, "new_decoder_architecture");
 	size_t i;
 
-	if (is_true(config->text, "multi_query") && !new_falcon && (strcmp(arch->text_type, "falcon") == 0 || strcmp(arch->text_type, "gpt_bigcode") == 0))
+	if (is_true(config->text, "multi_query") && !new_falcon &&
+		(strcmp(arch->text_type, "falcon") == 0 || strcmp(arch->text_type, "gpt_bigcode") == 0))
 		arch->kv_heads = (struct known_number){ .known = true, .value = 1 };
 	json_array_foreach (blocks, i, block) {
 		struct known_number group = number_at(block, "attention.n_heads_in_group");
 
 		if (group.known && arch->heads.known) {
-			arch->kv_heads = (struct known_number){ .known = arch->heads.value >= group.value, .value = arch->heads.value / group.value };
+			arch->kv_heads = (struct known_number){ .known = arch->heads.value >= group.value,
+				.value = arch->heads.value / group.value };
 			break;
 		}
 	}
 	if (arch->heads.known)
 		default_to(&arch->kv_heads, arch->heads.value);
-}
-
-/* Layers with a plain MLP in a model of experts. */
-static void
-read_dense_layers(const struct config *config)
-{
-	struct architecture *arch = config->arch;
-	const json_t *only = json_at(config->text, "mlp_only_layers");
-	struct known_number step = number_at(config->text, "decoder_sparse_step");
-	int64_t dense;
-
-	if (json_int_at(config->text, "first_k_dense_replace", &dense)) {
-		arch->dense_layers = (struct known_number){ .known = dense >= 0 && dense <= arch->layers.value, .value = dense };
-	} else if (step.known && step.value > 1) {
-		arch->dense_layers = (struct known_number){ .known = arch->layers.known, .value = arch->layers.value - arch->layers.value / step.value };
-	} else if (json_is_array(only)) {
-		dense = (int64_t)json_array_size(only);
-		arch->dense_layers = (struct known_number){ .known = dense <= arch->layers.value, .value = dense };
-	}
-}
-
-static void
-read_experts(const struct config *config)
-{
-	struct architecture *arch = config->arch;
-	struct known_number shared = number_at(config->text, "n_shared_experts");
-
-	arch->moe = arch->experts.known && arch->experts.value > 1;
-	if (!arch->moe)
-		return;
-	if (shared.known && arch->moe_intermediate.known && shared.value <= LARGEST / arch->moe_intermediate.value)
-		default_to(&arch->shared_intermediate, shared.value * arch->moe_intermediate.value);
-	read_dense_layers(config);
-}
-
-/* Which layers keep all tokens, which a window of them, and whether some keep no tokens at all. */
-static void
-read_layer_types(const struct config *config, const json_t *types)
-{
-	struct architecture *arch = config->arch;
-	const json_t *type;
-	int64_t near = 0;
-	size_t i;
-
-	json_array_foreach (types, i, type) {
-		const char *name = json_string_value(type);
-
-		if (!name || (strcmp(name, "full_attention") != 0 && strcmp(name, "attention") != 0 && strcmp(name, "sliding_attention") != 0 &&
-			strcmp(name, "chunked_attention") != 0))
-			arch->linear_layers = true;
-		else if (strcmp(name, "sliding_attention") == 0 || strcmp(name, "chunked_attention") == 0)
-			near++;
-	}
-	if (!arch->layers.known || near > arch->layers.value)
-		return;
-	arch->window_layers = (struct known_number){ .known = true, .value = near };
-}
-
-static void
-read_window(const struct config *config, const struct family *family)
-{
-	static const char *const hybrid[] = { "hybrid_override_pattern", "layers_block_type", "attn_layer_indices", "full_attention_interval",
-		"linear_attn_config", "attn_layer_period", "attn_type_list" };
-	struct architecture *arch = config->arch;
-	const json_t *types = json_at(config->text, "layer_types");
-	struct known_number every = number_at(config->text, "sliding_window_pattern"), from = number_at(config->text, "max_window_layers");
-	int64_t layers = arch->layers.value;
-
-	for (size_t i = 0; i < sizeof hybrid / sizeof *hybrid; i++)
-		if (json_at(config->text, hybrid[i]))
-			arch->linear_layers = true;
-	if (json_is_false(json_at(config->text, "use_sliding_window"))) {
-		arch->window = (struct known_number){ 0 };
-		return;
-	}
-	if (json_is_array(types)) {
-		read_layer_types(config, types);
-		return;
-	}
-	if (!arch->window.known || !arch->layers.known)
-		return;
-	if (!every.known && family && family->window_every)
-		every = (struct known_number){ .known = true, .value = family->window_every };
-	if (every.known)
-		layers -= layers / every.value;
-	else if (from.known && is_true(config->text, "use_sliding_window"))
-		layers = from.value < layers ? layers - from.value : 0;
-	arch->window_layers = (struct known_number){ .known = true, .value = layers };
-}
-
-/* The longest context that vLLM accepts: the smallest of the keys, stretched by rope scaling. */
-static void
-read_positions(const struct config *config)
-{
-	static const char *const keys[] = { "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
-		"max_target_positions", "max_sequence_length", "max_seq_length", "seq_len" };
-	struct known_number *most = &config->arch->max_position;
-	const json_t *rope = json_at(config->text, "rope_scaling"), *factor;
-	const char *type;
-	struct known_number original;
-
-	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-		struct known_number found = number_at(config->text, keys[i]);
-
-		if (found.known && (!most->known || found.value < most->value))
-			*most = found;
-	}
-	if (!json_is_object(rope))
-		rope = json_at(config->text, "rope_parameters");
-	factor = rope ? json_at(rope, "factor") : NULL;
-	if (!most->known || !json_is_number(factor) || json_number_value(factor) <= 1 || strncmp(config->arch->text_type, "gemma3", 6) == 0)
-		return;
-	type = json_string_at(rope, "rope_type");
-	if (!type)
-		type = json_string_at(rope, "type");
-	if (!type || strcmp(type, "su") == 0 || strcmp(type, "longrope") == 0 || strcmp(type, "llama3") == 0)
-		return;
-	original = number_at(rope, "original_max_position_embeddings");
-	if (strcmp(type, "yarn") == 0 && original.known)
-		*most = original;
-	if (json_number_value(factor) < (double)LARGEST / (double)most->value)
-		most->value = (int64_t)((double)most->value * json_number_value(factor));
-}
-
-static void
-read_mamba(const struct config *config)
-{
-	struct architecture *arch = config->arch;
-	struct known_number expand = number_at(config->text, "expand");
-
-	if (strcmp(arch->text_type, "mamba2") == 0)
-		arch->mamba_heads = number_at(config->text, "num_heads");
-	if (arch->mamba_heads.known && !arch->mamba_groups.known)
-		arch->mamba_groups = number_at(config->text, "n_groups");
-	if (strcmp(arch->text_type, "mamba") == 0)
-		arch->mamba_intermediate = arch->intermediate;
-	if (strcmp(arch->text_type, "jamba") == 0)
-		expand = number_at(config->text, "mamba_expand");
-	if ((strcmp(arch->text_type, "mamba") == 0 || strcmp(arch->text_type, "jamba") == 0) && expand.known && arch->hidden.known &&
-		expand.value <= LARGEST / arch->hidden.value)
-		default_to(&arch->mamba_intermediate, expand.value * arch->hidden.value);
 }
 
 static void
@@ -408,10 +169,13 @@ read_vision(const struct config *config, const struct family *outer)
 		return;
 	arch->vision = true;
 	read_fields(config->vision, vision_fields, sizeof vision_fields / sizeof *vision_fields, arch);
-	if (!arch->vision_mlp.known && ratio.known && arch->vision_hidden.known && ratio.value <= LARGEST / arch->vision_hidden.value)
+	if (!arch->vision_mlp.known && ratio.known && arch->vision_hidden.known &&
+		ratio.value <= LARGEST / arch->vision_hidden.value)
 		default_to(&arch->vision_mlp, ratio.value * arch->vision_hidden.value);
-	if (image.known && arch->vision_patch.known && image.value >= arch->vision_patch.value && image.value / arch->vision_patch.value < 46341)
-		default_to(&arch->vision_positions, (image.value / arch->vision_patch.value) * (image.value / arch->vision_patch.value));
+	if (image.known && arch->vision_patch.known && image.value >= arch->vision_patch.value &&
+		image.value / arch->vision_patch.value < 46341)
+		default_to(&arch->vision_positions,
+			(image.value / arch->vision_patch.value) * (image.value / arch->vision_patch.value));
 	arch->glm_vision = outer && outer->glm_vision;
 	if (arch->glm_vision) {
 		/* Here intermediate_size is the merger's width, and the blocks are as wide as what they give out. */
@@ -426,17 +190,18 @@ read_class(const struct config *config)
 	struct architecture *arch = config->arch;
 	const json_t *names = json_at(config->top, "architectures");
 	const char *name = json_string_value(json_array_get(names, 0));
+	const struct model_class *class;
 
 	arch->class = name ? arena_copy(config->arena, name) : "";
-	for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-		if (strcmp(classes[i].class, arch->class) == 0) {
-			arch->pipeline = classes[i].pipeline;
-			arch->vision_data_mode = classes[i].data_mode;
-			default_to(&arch->image_patches, classes[i].image_patches);
-			default_to(&arch->image_tokens, classes[i].image_tokens);
-			default_to(&arch->video_tokens, classes[i].video_tokens);
-			default_to(&arch->video_steps, classes[i].video_steps);
-		}
+	class = class_of(arch->class);
+	if (!class)
+		return;
+	arch->pipeline = class->pipeline;
+	arch->vision_data_mode = class->data_mode;
+	default_to(&arch->image_patches, class->image_patches);
+	default_to(&arch->image_tokens, class->image_tokens);
+	default_to(&arch->video_tokens, class->video_tokens);
+	default_to(&arch->video_steps, class->video_steps);
 }
 
 static void
@@ -499,8 +264,10 @@ tied(const struct config *config, const struct family *family)
 static void
 read_config(struct config *config)
 {
-	static const char *const text_paths[] = { "text_config", "llm_config", "language_config", "thinker_config.text_config", NULL };
-	static const char *const vision_paths[] = { "vision_config", "visual", "vit_config", "thinker_config.vision_config", NULL };
+	static const char *const text_paths[] = { "text_config", "llm_config", "language_config",
+		"thinker_config.text_config", NULL };
+	static const char *const vision_paths[] = { "vision_config", "visual", "vit_config", "thinker_config.vision_config",
+		NULL };
 	struct architecture *arch = config->arch;
 	const struct family *family, *outer;
 
@@ -525,10 +292,7 @@ read_config(struct config *config)
 		default_to(&arch->head_dim, arch->hidden.value / arch->heads.value);
 	if (arch->mla && arch->qk_rope_head_dim.known)
 		arch->head_dim = (struct known_number){ true, arch->kv_lora_rank.value + arch->qk_rope_head_dim.value };
-	read_experts(config);
-	read_window(config, family);
-	read_mamba(config);
-	read_positions(config);
+	config_read_layers(config, family);
 	read_dtype(config);
 	read_quantisation(config);
 	read_vision(config, outer ? outer : family);
@@ -537,7 +301,8 @@ read_config(struct config *config)
 }
 
 bool
-architecture_read(const char *text, size_t size, struct arena *arena, struct architecture *architecture, struct error *err)
+architecture_read(
+	const char *text, size_t size, struct arena *arena, struct architecture *architecture, struct error *err)
 {
 	json_t *json finally(json_release) = NULL;
 	struct architecture arch = { 0 };
@@ -559,5 +324,5 @@ architecture_estimate_bytes(const struct architecture *architecture)
 	struct weights weights;
 
 	weights_of_config(architecture, &weights);
-	return (uint64_t)weights.total;
+	return (uint64_t)weights_whole(weights.total);
 }

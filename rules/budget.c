@@ -50,7 +50,8 @@ token_bytes(const struct architecture *arch, const struct fit_request *request)
 			(double)(arch->kv_lora_rank.value + arch->qk_rope_head_dim.value) * bytes : 0;
 	if (!arch->kv_heads.known || !arch->head_dim.known)
 		return 0;
-	return 2.0 * (double)weights_kv_heads(arch->kv_heads.value, request->shape.tensor_parallel) * (double)arch->head_dim.value * bytes;
+	return 2.0 * (double)weights_kv_heads(arch->kv_heads.value, request->shape.tensor_parallel) *
+		(double)arch->head_dim.value * bytes;
 }
 
 static void
@@ -89,8 +90,10 @@ activations(const struct architecture *arch, const struct fit_request *request, 
 {
 	double bytes = arch->dtype_bytes ? (double)arch->dtype_bytes : 2, tp = (double)request->shape.tensor_parallel;
 	double sequences = request->max_num_seqs > 0 ? (double)request->max_num_seqs : BATCH_SEQUENCES;
-	double width = (double)(arch->moe && arch->moe_intermediate.known ? arch->moe_intermediate.value : arch->intermediate.value);
-	double text = BATCH_TOKENS * (4 * (double)arch->hidden.value + 2 * width / tp) * bytes + sequences * (double)arch->vocab.value * 4;
+	double width =
+		(double)(arch->moe && arch->moe_intermediate.known ? arch->moe_intermediate.value : arch->intermediate.value);
+	double text = BATCH_TOKENS * (4 * (double)arch->hidden.value + 2 * width / tp) * bytes +
+		sequences * (double)arch->vocab.value * 4;
 	double patches = video_patches(arch, request, context), encoder;
 
 	if (patches <= 0 && request->images != 0)
@@ -117,9 +120,11 @@ add_stage(struct budget *budget, const struct kv *kv, double weights, double con
 }
 
 void
-budget_make(const struct architecture *arch, const struct fit_request *request, struct arena *arena, struct budget *budget)
+budget_make(
+	const struct architecture *arch, const struct fit_request *request, struct arena *arena, struct budget *budget)
 {
-	int64_t stages = request->shape.pipeline_parallel, first = 0, *counts = arena_array(arena, (size_t)stages, sizeof *counts);
+	int64_t stages = request->shape.pipeline_parallel, first = 0;
+	int64_t *counts = arena_array(arena, (size_t)stages, sizeof *counts);
 	double token = token_bytes(arch, request), context;
 	struct weights weights;
 

@@ -5,6 +5,7 @@
 #include "budget.h"
 #include "engine/base/arena.h"
 #include "engine/base/units.h"
+#include "weights.h"
 
 /* A shape that leaves less than this part of what vLLM may use is called tight: graphs and other processes live on what is left. */
 #define TIGHT_MARGIN 0.10
@@ -37,8 +38,10 @@ static void
 add(struct judge *judge, struct reasons *reasons, enum fit_rule rule, int64_t value, int64_t divisor, const char *text)
 {
 	if (reasons->count == reasons->capacity)
-		reasons->items = arena_grow(judge->arena, reasons->items, reasons->count, &reasons->capacity, sizeof *reasons->items);
-	reasons->items[reasons->count++] = (struct fit_reason){ .rule = rule, .text = text, .value = value, .divisor = divisor };
+		reasons->items =
+			arena_grow(judge->arena, reasons->items, reasons->count, &reasons->capacity, sizeof *reasons->items);
+	reasons->items[reasons->count++] =
+		(struct fit_reason){ .rule = rule, .text = text, .value = value, .divisor = divisor };
 }
 
 static void
@@ -56,7 +59,8 @@ miss(struct judge *judge, const char *key)
 
 /* A width that tensor parallel cuts; said as BEFORE number AFTER. What divides by one needs not be known. */
 static void
-divides(struct judge *judge, enum fit_rule rule, struct known_number number, const char *before, const char *after, const char *key)
+divides(struct judge *judge, enum fit_rule rule, struct known_number number, const char *before, const char *after,
+	const char *key)
 {
 	if (judge->tp == 1)
 		return;
@@ -64,7 +68,8 @@ divides(struct judge *judge, enum fit_rule rule, struct known_number number, con
 		miss(judge, key);
 	else if (number.value % judge->tp != 0)
 		refuse(judge, rule, number.value, judge->tp,
-			arena_printf(judge->arena, "%s%lld%s by %lld", before, (long long)number.value, after, (long long)judge->tp));
+			arena_printf(
+				judge->arena, "%s%lld%s by %lld", before, (long long)number.value, after, (long long)judge->tp));
 }
 
 static void
@@ -75,7 +80,8 @@ judge_context(struct judge *judge)
 
 	if (most->known && asked > most->value)
 		refuse(judge, FIT_CONTEXT, asked, most->value,
-			arena_printf(judge->arena, "max_model_len %lld is more than the %lld positions of the model", (long long)asked, (long long)most->value));
+			arena_printf(judge->arena, "max_model_len %lld is more than the %lld positions of the model",
+				(long long)asked, (long long)most->value));
 }
 
 static void
@@ -86,14 +92,18 @@ judge_pipeline(struct judge *judge)
 	if (judge->pp == 1)
 		return;
 	if (arch->pipeline.known && !arch->pipeline.value)
-		refuse(judge, FIT_PIPELINE, judge->pp, 1, arena_printf(judge->arena, "%s does not support pipeline parallel", arch->class));
+		refuse(judge, FIT_PIPELINE, judge->pp, 1,
+			arena_printf(judge->arena, "%s does not support pipeline parallel", arch->class));
 	else if (!arch->pipeline.known)
-		miss(judge, arena_printf(judge->arena, "whether %s supports pipeline parallel", *arch->class ? arch->class : "the model"));
+		miss(judge,
+			arena_printf(
+				judge->arena, "whether %s supports pipeline parallel", *arch->class ? arch->class : "the model"));
 	if (!arch->layers.known)
 		miss(judge, "num_hidden_layers");
 	else if (judge->pp > arch->layers.value)
 		refuse(judge, FIT_PIPELINE, arch->layers.value, judge->pp,
-			arena_printf(judge->arena, "%lld layers cannot be cut into %lld stages", (long long)arch->layers.value, (long long)judge->pp));
+			arena_printf(judge->arena, "%lld layers cannot be cut into %lld stages", (long long)arch->layers.value,
+				(long long)judge->pp));
 }
 
 static void
@@ -103,7 +113,8 @@ judge_count(struct judge *judge)
 
 	if (needed > have)
 		refuse(judge, FIT_GPUS, have, needed,
-			arena_printf(judge->arena, "the shape needs %lld GPUs, %lld may be used", (long long)needed, (long long)have));
+			arena_printf(
+				judge->arena, "the shape needs %lld GPUs, %lld may be used", (long long)needed, (long long)have));
 }
 
 static void
@@ -117,19 +128,23 @@ judge_kv_heads(struct judge *judge)
 		miss(judge, "num_key_value_heads");
 	else if (judge->tp % kv->value != 0 && kv->value % judge->tp != 0)
 		refuse(judge, FIT_KV_HEADS, kv->value, judge->tp,
-			arena_printf(judge->arena, "%lld KV heads and %lld ranks: neither divides the other", (long long)kv->value, (long long)judge->tp));
+			arena_printf(judge->arena, "%lld KV heads and %lld ranks: neither divides the other", (long long)kv->value,
+				(long long)judge->tp));
 }
 
 static void
 judge_mlp(struct judge *judge)
 {
 	const struct architecture *arch = judge->arch;
-	bool dense = !arch->moe || !arch->moe_intermediate.known || !arch->dense_layers.known || arch->dense_layers.value > 0;
+	bool dense =
+		!arch->moe || !arch->moe_intermediate.known || !arch->dense_layers.known || arch->dense_layers.value > 0;
 
 	if (dense)
-		divides(judge, FIT_INTERMEDIATE, arch->intermediate, "intermediate_size ", " does not divide", "intermediate_size");
+		divides(
+			judge, FIT_INTERMEDIATE, arch->intermediate, "intermediate_size ", " does not divide", "intermediate_size");
 	if (arch->moe && arch->moe_intermediate.known)
-		divides(judge, FIT_MOE, arch->moe_intermediate, "moe_intermediate_size ", " does not divide", "moe_intermediate_size");
+		divides(judge, FIT_MOE, arch->moe_intermediate, "moe_intermediate_size ", " does not divide",
+			"moe_intermediate_size");
 	if (arch->moe && arch->shared_intermediate.known)
 		divides(judge, FIT_MOE, arch->shared_intermediate, "the shared expert's width ", " does not divide", "");
 }
@@ -151,7 +166,8 @@ judge_vision(struct judge *judge)
 
 	if (!arch->vision || (judge->request->encoder_data_mode && arch->vision_data_mode))
 		return;
-	divides(judge, FIT_VISION, arch->vision_heads, "", " heads of the vision encoder do not divide", "vision_config.num_heads");
+	divides(judge, FIT_VISION, arch->vision_heads, "", " heads of the vision encoder do not divide",
+		"vision_config.num_heads");
 	divides(judge, FIT_VISION, arch->vision_mlp, "MLP width ", " of the vision encoder does not divide",
 		"vision_config.intermediate_size");
 	if (arch->vision_out.known)
@@ -179,8 +195,9 @@ static void
 quantised(struct judge *judge, const char *what, int64_t width, int64_t multiple, const char *method)
 {
 	if (multiple > 0 && width % multiple != 0)
-		add(judge, &judge->warnings, FIT_QUANTISED, width, multiple, arena_printf(judge->arena, "%s: %lld %s per rank, no multiple of %lld", method,
-			(long long)width, what, (long long)multiple));
+		add(judge, &judge->warnings, FIT_QUANTISED, width, multiple,
+			arena_printf(judge->arena, "%s: %lld %s per rank, no multiple of %lld", method, (long long)width, what,
+				(long long)multiple));
 }
 
 /* Kernels differ in what they take, so these are warnings. Whole widths that do not divide are refused by the rules above. */
@@ -188,10 +205,12 @@ static void
 judge_quantisation(struct judge *judge)
 {
 	const struct architecture *arch = judge->arch;
-	const struct known_number width = arch->moe && arch->moe_intermediate.known ? arch->moe_intermediate : arch->intermediate;
+	const struct known_number width =
+		arch->moe && arch->moe_intermediate.known ? arch->moe_intermediate : arch->intermediate;
 	int64_t rank;
 
-	if (arch->quantisation == QUANT_NONE || arch->quantisation == QUANT_OTHER || !width.known || width.value % judge->tp != 0)
+	if (arch->quantisation == QUANT_NONE || arch->quantisation == QUANT_OTHER || !width.known ||
+		width.value % judge->tp != 0)
 		return;
 	rank = width.value / judge->tp;
 	if (arch->quantisation == QUANT_FP8_BLOCK) {
@@ -199,7 +218,8 @@ judge_quantisation(struct judge *judge)
 		quantised(judge, "outputs", rank, arch->quant_block_n.value, "block-wise FP8");
 		return;
 	}
-	quantised(judge, "inputs", rank, arch->quant_group.value, arena_printf(judge->arena, "%s groups", arch->quant_method));
+	quantised(
+		judge, "inputs", rank, arch->quant_group.value, arena_printf(judge->arena, "%s groups", arch->quant_method));
 	if (arch->quant_bits.known && arch->quant_bits.value > 0)
 		quantised(judge, "outputs", rank, 32 / arch->quant_bits.value, arch->quant_method);
 	quantised(judge, "inputs", rank, MARLIN_ROWS, "Marlin kernels");
@@ -209,7 +229,7 @@ judge_quantisation(struct judge *judge)
 static const char *
 memory(struct judge *judge, double bytes)
 {
-	return units_show_memory(judge->arena, bytes > 0 ? (uint64_t)bytes : 0);
+	return units_show_memory(judge->arena, bytes > 0 ? (uint64_t)weights_whole(bytes) : 0);
 }
 
 static void
@@ -218,23 +238,25 @@ refuse_memory(struct judge *judge, const struct budget *budget)
 	double left = budget->usable - budget->held;
 
 	if (left <= 0)
-		refuse(judge, FIT_MEMORY, (int64_t)budget->held, (int64_t)budget->usable,
-			arena_printf(judge->arena, "weights of %s per GPU do not fit the %s that vLLM may use", memory(judge, budget->held),
-				memory(judge, budget->usable)));
+		refuse(judge, FIT_MEMORY, weights_whole(budget->held), weights_whole(budget->usable),
+			arena_printf(judge->arena, "weights of %s per GPU do not fit the %s that vLLM may use",
+				memory(judge, budget->held), memory(judge, budget->usable)));
 	else
-		refuse(judge, FIT_MEMORY, (int64_t)budget->need, (int64_t)left,
+		refuse(judge, FIT_MEMORY, weights_whole(budget->need), weights_whole(left),
 			arena_printf(judge->arena, "the KV cache for %lld tokens needs %s per GPU; weights of %s leave %s of %s",
-				(long long)budget->context, memory(judge, budget->need), memory(judge, budget->held), memory(judge, left),
-				memory(judge, budget->usable)));
+				(long long)budget->context, memory(judge, budget->need), memory(judge, budget->held),
+				memory(judge, left), memory(judge, budget->usable)));
 }
 
 static void
 warn_memory(struct judge *judge, const struct budget *budget, double left)
 {
-	add(judge, &judge->warnings, FIT_MEMORY, (int64_t)left, (int64_t)budget->usable,
-		arena_printf(judge->arena, "weights %s, KV cache %s and about %s of activations %s %s%s the %s that vLLM may use", memory(judge, budget->held),
-			memory(judge, budget->need), memory(judge, budget->activations), left < 0 ? "are" : "leave", memory(judge, left < 0 ? -left : left),
-			left < 0 ? " more than" : " of", memory(judge, budget->usable)));
+	add(judge, &judge->warnings, FIT_MEMORY, weights_whole(left), weights_whole(budget->usable),
+		arena_printf(judge->arena,
+			"weights %s, KV cache %s and about %s of activations %s %s%s the %s that vLLM may use",
+			memory(judge, budget->held), memory(judge, budget->need), memory(judge, budget->activations),
+			left < 0 ? "are" : "leave", memory(judge, left < 0 ? -left : left), left < 0 ? " more than" : " of",
+			memory(judge, budget->usable)));
 }
 
 /* Weights and KV cache are arithmetic and may refuse; activations are an estimate and only warn. */
@@ -250,10 +272,10 @@ judge_memory(struct judge *judge)
 	if (judge->pp > 1 && (!arch->layers.known || judge->pp > arch->layers.value))
 		return;
 	budget_make(arch, judge->request, judge->arena, &budget);
-	fit->budget = (uint64_t)budget.usable;
-	fit->activations = (uint64_t)budget.activations;
-	fit->weights_per_gpu = (uint64_t)budget.weights;
-	fit->kv_per_token = (uint64_t)budget.per_token;
+	fit->budget = (uint64_t)weights_whole(budget.usable);
+	fit->activations = (uint64_t)weights_whole(budget.activations);
+	fit->weights_per_gpu = (uint64_t)weights_whole(budget.weights);
+	fit->kv_per_token = (uint64_t)weights_whole(budget.per_token);
 	if (!judge->request->gpu_memory)
 		return;
 	if (!budget.weights_known) {
@@ -263,7 +285,7 @@ judge_memory(struct judge *judge)
 	if (budget.kv_known && !budget.context)
 		miss(judge, "max_position_embeddings");
 	if (budget.kv_known)
-		fit->max_tokens = (int64_t)budget.tokens;
+		fit->max_tokens = weights_whole(budget.tokens);
 	left = budget.usable - budget.held - budget.need - budget.activations;
 	if (budget.held + budget.need > budget.usable * (budget.weights_exact ? 1 : ESTIMATE_SLACK))
 		refuse_memory(judge, &budget);
@@ -278,7 +300,8 @@ judge_video(struct judge *judge)
 
 	if (asked && asked < least)
 		add(judge, &judge->warnings, FIT_CONTEXT, asked, least,
-			arena_printf(judge->arena, "max_model_len %lld is below the %lld tokens of one image and one step of video: the profile run fails",
+			arena_printf(judge->arena,
+				"max_model_len %lld is below the %lld tokens of one image and one step of video: the profile run fails",
 				(long long)asked, (long long)least));
 }
 
@@ -296,7 +319,8 @@ verdict(const struct judge *judge)
 }
 
 void
-fit_judge(const struct architecture *architecture, const struct fit_request *request, struct arena *arena, struct fit *fit)
+fit_judge(
+	const struct architecture *architecture, const struct fit_request *request, struct arena *arena, struct fit *fit)
 {
 	const struct shape *shape = &request->shape;
 	struct judge judge = {
@@ -310,7 +334,9 @@ fit_judge(const struct architecture *architecture, const struct fit_request *req
 
 	*fit = (struct fit){ .shape = *shape, .gpus_needed = shape->tensor_parallel * shape->pipeline_parallel * shape->replicas };
 	if (!architecture->known_type)
-		miss(&judge, *architecture->model_type ? arena_printf(arena, "how a `%s` is built", architecture->model_type) : "model_type");
+		miss(&judge,
+			*architecture->model_type ? arena_printf(arena, "how a `%s` is built", architecture->model_type) :
+										"model_type");
 	/* In the order in which vLLM raises them. */
 	judge_context(&judge);
 	divides(&judge, FIT_HEADS, architecture->heads, "", " attention heads do not divide", "num_attention_heads");
@@ -356,7 +382,8 @@ compare_fits(const void *left, const void *right)
 }
 
 void
-fit_shapes(const struct architecture *architecture, const struct fit_request *request, struct arena *arena, struct fit **fits, size_t *count)
+fit_shapes(const struct architecture *architecture, const struct fit_request *request, struct arena *arena,
+	struct fit **fits, size_t *count)
 {
 	int64_t most = request->gpu_count < MOST_GPUS ? request->gpu_count : MOST_GPUS;
 	struct fit_request each = *request;
@@ -387,7 +414,8 @@ fit_shape_name(const struct shape *shape, struct arena *arena)
 	else if (shape->tensor_parallel == 1)
 		one = arena_printf(arena, "pp %lld", (long long)shape->pipeline_parallel);
 	else
-		one = arena_printf(arena, "tp %lld, pp %lld", (long long)shape->tensor_parallel, (long long)shape->pipeline_parallel);
+		one = arena_printf(
+			arena, "tp %lld, pp %lld", (long long)shape->tensor_parallel, (long long)shape->pipeline_parallel);
 	if (shape->replicas == 1)
 		return one;
 	return arena_printf(arena, "%lld x %s", (long long)shape->replicas, one);

@@ -78,13 +78,14 @@ parse_text(const char *text, struct arena *arena, struct gpuset *set, struct err
 }
 
 static bool
-parse_count(const json_t *map, struct gpuset *set, struct error *err)
+parse_count(json_t *map, struct gpuset *set, struct error *err)
 {
 	const char *key;
-	const json_t *value;
+	json_t *value;
 
-	json_object_foreach ((json_t *)(uintptr_t)map, key, value) {
-		if (strcmp(key, "count") == 0 && json_is_integer(value) && json_integer_value(value) > 0 && json_integer_value(value) <= MOST_GPUS)
+	json_object_foreach (map, key, value) {
+		if (strcmp(key, "count") == 0 && json_is_integer(value) && json_integer_value(value) > 0 &&
+			json_integer_value(value) <= MOST_GPUS)
 			set->count = json_integer_value(value);
 		else if (strcmp(key, "free") == 0 && json_is_boolean(value))
 			set->want_free = json_is_true(value);
@@ -105,7 +106,7 @@ gpuset_parse(const char *json, struct arena *arena, struct gpuset *set, struct e
 	/* A bare scalar is wrapped: what is parsed is then always a document. */
 	const char *document = json ? arena_printf(arena, "[%s]", json) : "[null]";
 	struct gpuset made = { 0 };
-	const json_t *gpus;
+	json_t *gpus;
 	bool good = true;
 
 	if (!json_parse(document, strlen(document), "gpus", &value, err))
@@ -146,12 +147,14 @@ refuse_reserved(int64_t index, const char *purpose, struct error *err)
 {
 	bool named = purpose && *purpose;
 
-	fail(err, FAULT_RESERVED_GPU, "GPU %lld is reserved%s%s", (long long)index, named ? " for " : "", named ? purpose : "");
+	fail(err, FAULT_RESERVED_GPU, "GPU %lld is reserved%s%s", (long long)index, named ? " for " : "",
+		named ? purpose : "");
 	return error_hint(err, "choose other GPUs, or take %lld out of the manifest's `reserve`", (long long)index);
 }
 
 bool
-gpuset_check_reserved(const struct gpuset *set, const int64_t *reserved, size_t count, const char *purpose, struct error *err)
+gpuset_check_reserved(
+	const struct gpuset *set, const int64_t *reserved, size_t count, const char *purpose, struct error *err)
 {
 	int64_t index;
 
@@ -197,7 +200,8 @@ choose_named(const struct gpuset *set, struct choice *choice, struct error *err)
 			return fail(err, FAULT_GPU_COUNT, "GPU %u cannot be used: %s", gpu->index, gpu->broken);
 		for (size_t other = 0; other < choice->count; other++)
 			if (choice->chosen[other] == gpu)
-				return wrong(err, arena_printf(choice->arena, "GPU %u is named twice, by index and by UUID", gpu->index));
+				return wrong(
+					err, arena_printf(choice->arena, "GPU %u is named twice, by index and by UUID", gpu->index));
 		choice->chosen[choice->count++] = gpu;
 	}
 	return true;
@@ -209,7 +213,8 @@ take(struct choice *choice, size_t most, bool free)
 	for (size_t i = 0; i < choice->gpus->count && choice->count < most; i++) {
 		const struct gpu *gpu = &choice->gpus->items[i];
 
-		if (!gpu->broken && gpu_is_free(gpu) == free && !is_reserved((int64_t)gpu->index, choice->reserved, choice->reserved_count))
+		if (!gpu->broken && gpu_is_free(gpu) == free &&
+			!is_reserved((int64_t)gpu->index, choice->reserved, choice->reserved_count))
 			choice->chosen[choice->count++] = gpu;
 	}
 }
@@ -227,7 +232,8 @@ holders(const struct choice *choice)
 
 		if (gpu->broken || gpu_is_free(gpu))
 			continue;
-		buf_printf(&text, "%sGPU %u: %s", text.size ? ", " : "", gpu->index, units_show_memory(choice->arena, gpu->used));
+		buf_printf(
+			&text, "%sGPU %u: %s", text.size ? ", " : "", gpu->index, units_show_memory(choice->arena, gpu->used));
 		if (first && *first->name)
 			buf_printf(&text, " by %s%s%s", first->name, *first->user ? " of " : "", first->user);
 	}
@@ -246,16 +252,19 @@ choose_by_count(const struct gpuset *set, struct choice *choice, struct error *e
 		return true;
 	if (!set->want_free) {
 		fail(err, FAULT_GPU_COUNT, "%lld GPUs are asked for, %zu may be used", (long long)set->count, choice->count);
-		return choice->reserved_count ? error_hint(err, "%zu of %zu are reserved", choice->reserved_count, choice->gpus->count) : false;
+		return choice->reserved_count ?
+			error_hint(err, "%zu of %zu are reserved", choice->reserved_count, choice->gpus->count) :
+			false;
 	}
-	fail(err, FAULT_GPU_BUSY, "%lld free GPUs are asked for, %zu of %zu are free", (long long)set->count, choice->count, choice->gpus->count);
+	fail(err, FAULT_GPU_BUSY, "%lld free GPUs are asked for, %zu of %zu are free", (long long)set->count, choice->count,
+		choice->gpus->count);
 	held = holders(choice);
 	return *held ? error_hint(err, "in use: %s", held) : false;
 }
 
 bool
-gpuset_choose(const struct gpuset *set, const struct gpus *gpus, const int64_t *reserved, size_t reserved_count, const char *purpose,
-	struct arena *arena, const struct gpu ***chosen, size_t *count, struct error *err)
+gpuset_choose(const struct gpuset *set, const struct gpus *gpus, const int64_t *reserved, size_t reserved_count,
+	const char *purpose, struct arena *arena, const struct gpu ***chosen, size_t *count, struct error *err)
 {
 	size_t room = (size_t)gpuset_size(set) + 1;
 	struct choice choice = {

@@ -64,7 +64,8 @@ check_condition(struct task *task, const char *param, const char *condition, str
 
 	if (!condition || version_condition_valid(condition))
 		return;
-	fail_at(&err, task_place(task, param), FAULT_BAD_VALUE, "`%s`: `%s` is no condition on a version", param, condition);
+	fail_at(
+		&err, task_place(task, param), FAULT_BAD_VALUE, "`%s`: `%s` is no condition on a version", param, condition);
 	error_hint(&err, "write \">=12.9\", or several joined by commas");
 	errors_add(errors, &err);
 }
@@ -129,7 +130,8 @@ summary_of(const struct host_facts *facts, struct task *task)
 	if (failed)
 		return failed == 1 ? text : arena_printf(arena, "%s, and %zu more", text, failed - 1);
 	if (facts->gpus_known)
-		text = arena_printf(arena, "%zu GPU%s, %s", facts->gpus.count, facts->gpus.count == 1 ? "" : "s", memory_text(&facts->gpus, arena));
+		text = arena_printf(arena, "%zu GPU%s, %s", facts->gpus.count, facts->gpus.count == 1 ? "" : "s",
+			memory_text(&facts->gpus, arena));
 	if (facts->disk_known)
 		text = join(arena, text, arena_printf(arena, "%s free", units_show_size(arena, facts->disk_free)));
 	if (facts->engine)

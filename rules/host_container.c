@@ -70,16 +70,21 @@ static void
 refuse_gpus(const struct docker *docker, const struct host_facts *facts, struct task *task)
 {
 	struct findings *findings = task_findings(task);
-	struct finding *finding = findings_add(findings, FAULT_ENGINE_GPUS, task_place(task, "container"), "containers cannot see the GPUs");
+	struct finding *finding =
+		findings_add(findings, FAULT_ENGINE_GPUS, task_place(task, "container"), "containers cannot see the GPUs");
 
 	if (facts->gpus_known)
-		finding_note(findings, finding, "host driver: ok, %zu GPUs; %s: ok; nvidia runtime: not registered", facts->gpus.count, facts->engine);
+		finding_note(findings, finding, "host driver: ok, %zu GPUs; %s: ok; nvidia runtime: not registered",
+			facts->gpus.count, facts->engine);
 	else
-		finding_note(findings, finding, "host driver: not there; %s: ok; nvidia runtime: not registered", facts->engine);
+		finding_note(
+			findings, finding, "host driver: not there; %s: ok; nvidia runtime: not registered", facts->engine);
 	if (docker->podman)
-		finding_help(findings, finding, "install nvidia-container-toolkit, then: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
+		finding_help(findings, finding,
+			"install nvidia-container-toolkit, then: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
 	else
-		finding_help(findings, finding, "install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker");
+		finding_help(findings, finding,
+			"install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker");
 	finding_help(findings, finding, "no sudo? give the administrator the text of: provision explain E0512");
 }
 
@@ -96,14 +101,16 @@ host_check_container(const struct host *host, struct task *task, struct host_fac
 
 	if (!want)
 		return;
-	if (!docker_init(&docker, host_engines[want->engine], task_cancel(task), arena, &err) || (want->nvidia && !docker_info(&docker, &info, &err))) {
+	if (!docker_init(&docker, host_engines[want->engine], task_cancel(task), arena, &err) ||
+		(want->nvidia && !docker_info(&docker, &info, &err))) {
 		err.at = task_place(task, "container");
 		findings_add_error(findings, &err);
 		return;
 	}
 	facts->engine = arena_printf(arena, "%s %s", docker.podman ? "Podman" : "Docker", docker.version);
 	if (want->version && !version_meets(docker.version, want->version)) {
-		finding = findings_add(findings, FAULT_ENGINE_VERSION, task_place(task, "container"), "%s answers, asked for is %s", facts->engine, want->version);
+		finding = findings_add(findings, FAULT_ENGINE_VERSION, task_place(task, "container"),
+			"%s answers, asked for is %s", facts->engine, want->version);
 		finding_note(findings, finding, "its socket is %s (%s)", docker.socket, docker.origin);
 		finding_help(findings, finding, "ask the administrator for a newer one");
 	}

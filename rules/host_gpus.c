@@ -66,8 +66,9 @@ check_kind(struct check *check)
 	}
 	if (check->good_count == seen || (want->count && check->good_count >= (size_t)want->count))
 		return;
-	finding = findings_add(check->findings, FAULT_GPU_KIND, task_place(check->task, "gpus"), "%zu of %zu GPUs are of the kind asked for%s%s%s%s",
-		check->good_count, seen, want->name ? ": " : "", want->name ? want->name : "", want->memory ? ", at least " : "",
+	finding = findings_add(check->findings, FAULT_GPU_KIND, task_place(check->task, "gpus"),
+		"%zu of %zu GPUs are of the kind asked for%s%s%s%s", check->good_count, seen, want->name ? ": " : "",
+		want->name ? want->name : "", want->memory ? ", at least " : "",
 		want->memory ? units_show_memory(check->arena, (uint64_t)want->memory) : "");
 	for (size_t i = 0; i < check->gpus->count; i++)
 		if (!check->good[i] && !check->gpus->items[i].broken)
@@ -88,22 +89,24 @@ check_count(const struct check *check)
 		return;
 	if (check->want->count && usable >= (size_t)check->want->count)
 		return;
-	finding = findings_add(check->findings, FAULT_GPU_COUNT, task_place(check->task, "gpus"), "%zu of %lld GPUs work", usable,
-		(long long)(check->want->count ? check->want->count : (int64_t)check->gpus->count));
+	finding = findings_add(check->findings, FAULT_GPU_COUNT, task_place(check->task, "gpus"), "%zu of %lld GPUs work",
+		usable, (long long)(check->want->count ? check->want->count : (int64_t)check->gpus->count));
 	note_broken(check, finding);
-	finding_help(check->findings, finding, "compare `nvidia-smi -L` with `lspci | grep -i nvidia`; a lost card usually comes back with a reboot");
+	finding_help(check->findings, finding,
+		"compare `nvidia-smi -L` with `lspci | grep -i nvidia`; a lost card usually comes back with a reboot");
 }
 
 static void
 note_holders(const struct check *check, struct finding *finding, const struct gpu *gpu)
 {
 	if (!gpu->process_count)
-		finding_note(check->findings, finding, "GPU %u: %s in use, no process is shown", gpu->index, units_show_memory(check->arena, gpu->used));
+		finding_note(check->findings, finding, "GPU %u: %s in use, no process is shown", gpu->index,
+			units_show_memory(check->arena, gpu->used));
 	for (size_t i = 0; i < gpu->process_count; i++) {
 		const struct gpu_process *process = &gpu->processes[i];
 
-		finding_note(check->findings, finding, "GPU %u: %s (pid %u)%s%s, %s", gpu->index, *process->name ? process->name : "a process", process->pid,
-			*process->user ? " of " : "", process->user,
+		finding_note(check->findings, finding, "GPU %u: %s (pid %u)%s%s, %s", gpu->index,
+			*process->name ? process->name : "a process", process->pid, *process->user ? " of " : "", process->user,
 			process->memory == UINT64_MAX ? "memory unknown" : units_show_memory(check->arena, process->memory));
 	}
 }
@@ -131,14 +134,17 @@ check_free(const struct check *check)
 		wanted = (size_t)check->want->count > reserved ? (size_t)check->want->count - reserved : 0;
 	if (idle >= wanted)
 		return;
-	finding = findings_add(check->findings, FAULT_GPU_BUSY, task_place(check->task, "gpus"), "%zu of %zu GPUs are free", idle, wanted);
+	finding = findings_add(
+		check->findings, FAULT_GPU_BUSY, task_place(check->task, "gpus"), "%zu of %zu GPUs are free", idle, wanted);
 	for (size_t i = 0; i < check->gpus->count; i++) {
 		const struct gpu *gpu = &check->gpus->items[i];
 
-		if (check->good[i] && !is_reserved(check, gpu) && !gpu_is_free(gpu) && !task_is_held_by_us(check->task, ARTIFACT_GPU, gpu->uuid))
+		if (check->good[i] && !is_reserved(check, gpu) && !gpu_is_free(gpu) &&
+			!task_is_held_by_us(check->task, ARTIFACT_GPU, gpu->uuid))
 			note_holders(check, finding, gpu);
 	}
-	finding_help(check->findings, finding, "ask their owner, wait, or choose other GPUs; nothing is ended that provision did not start");
+	finding_help(check->findings, finding,
+		"ask their owner, wait, or choose other GPUs; nothing is ended that provision did not start");
 }
 
 static void
@@ -149,7 +155,8 @@ check_p2p(const struct check *check)
 
 	for (size_t a = 0; a < count; a++)
 		for (size_t b = 0; b < count; b++) {
-			if (!check->good[a] || !check->good[b] || is_reserved(check, &check->gpus->items[a]) || is_reserved(check, &check->gpus->items[b]))
+			if (!check->good[a] || !check->good[b] || is_reserved(check, &check->gpus->items[a]) ||
+				is_reserved(check, &check->gpus->items[b]))
 				continue;
 			refused += check->gpus->p2p[a * count + b] == 0;
 			unknown += check->gpus->p2p[a * count + b] < 0;
@@ -157,17 +164,19 @@ check_p2p(const struct check *check)
 	if (!refused && !unknown)
 		return;
 	finding = findings_add(check->findings, FAULT_P2P, task_place(check->task, "gpus"),
-		refused ? "not all GPUs can read each other's memory" : "whether the GPUs can read each other's memory is unknown");
+		"%s", refused ? "not all GPUs can read each other's memory" : "whether the GPUs can read each other's memory is unknown");
 	finding->advice = !refused;
 	for (size_t a = 0; a < count; a++)
 		for (size_t b = a + 1; b < count; b++)
 			if (check->gpus->p2p[a * count + b] == 0)
 				finding_note(check->findings, finding, "not between GPU %zu and GPU %zu", a, b);
-	finding_help(check->findings, finding, "GeForce cards have no peer access without an NVLink bridge; leave `p2p` out: shared memory is used then");
+	finding_help(check->findings, finding,
+		"GeForce cards have no peer access without an NVLink bridge; leave `p2p` out: shared memory is used then");
 }
 
 static void
-check_version(struct task *task, const char *what, const char *param, const char *have, const char *want, enum fault fault, const char *help)
+check_version(struct task *task, const char *what, const char *param, const char *have, const char *want,
+	enum fault fault, const char *help)
 {
 	struct findings *findings = task_findings(task);
 	struct finding *finding;
@@ -177,7 +186,8 @@ check_version(struct task *task, const char *what, const char *param, const char
 	if (*have)
 		finding = findings_add(findings, fault, task_place(task, param), "%s is %s, asked for is %s", what, have, want);
 	else
-		finding = findings_add(findings, fault, task_place(task, param), "%s does not say its version, asked for is %s", what, want);
+		finding = findings_add(
+			findings, fault, task_place(task, param), "%s does not say its version, asked for is %s", what, want);
 	finding->advice = !*have;
 	finding_help(findings, finding, "%s", help);
 }
@@ -187,7 +197,9 @@ host_check_gpus(const struct host *host, bool settled, struct task *task, struct
 {
 	struct arena *arena = task_arena(task);
 	struct error err = { 0 };
-	struct check check = { .want = host->gpus, .gpus = &facts->gpus, .task = task, .arena = arena, .findings = task_findings(task) };
+	struct check check = {
+		.want = host->gpus, .gpus = &facts->gpus, .task = task, .arena = arena, .findings = task_findings(task)
+	};
 
 	if (!host->gpus && !host->driver && !host->cuda && !(host->container && host->container->nvidia))
 		return;

@@ -31,7 +31,8 @@ host_hub_url(const char *hub, struct arena *arena)
 	struct error ignored = { 0 };
 
 	if (strcmp(hub, "huggingface") == 0 || strcmp(hub, "modelscope") == 0)
-		return hub_parse(arena_printf(arena, "%s:a/b", hub), NULL, "/", arena, &source, &ignored) ? source.endpoint : NULL;
+		return hub_parse(arena_printf(arena, "%s:a/b", hub), NULL, "/", arena, &source, &ignored) ? source.endpoint :
+																									NULL;
 	return text_starts(hub, "https://") || text_starts(hub, "http://") ? hub : NULL;
 }
 
@@ -51,7 +52,8 @@ ask(struct question *question)
 	};
 
 	arena_init(&arena);
-	if (!http_init(&http, question->cancel, &question->err) || !http_do(&http, &request, &arena, &response, &question->err))
+	if (!http_init(&http, question->cancel, &question->err) ||
+		!http_do(&http, &request, &arena, &response, &question->err))
 		return;
 	question->good = response.status < 500;
 	if (!question->good)
@@ -73,7 +75,8 @@ report(const struct question *question, struct task *task)
 
 	if (question->good)
 		return;
-	finding = findings_add(findings, FAULT_HUB_UNREACHABLE, task_place(task, "hubs"), "`%s` cannot be reached", question->name);
+	finding = findings_add(
+		findings, FAULT_HUB_UNREACHABLE, task_place(task, "hubs"), "`%s` cannot be reached", question->name);
 	finding_note(findings, finding, "%s: %s", question->url, question->err.text);
 	if (*question->err.hint)
 		finding_help(findings, finding, "%s", question->err.hint);

@@ -28,8 +28,8 @@ check_one_disk(const struct host_disk *disk, struct place at, bool settled, stru
 	facts->disk_known = true;
 	if (settled || free >= (uint64_t)disk->free)
 		return;
-	finding = findings_add(findings, FAULT_DISK, at, "%s is free at `%s`, %s is asked for", units_show_size(arena, free), disk->path,
-		units_show_size(arena, (uint64_t)disk->free));
+	finding = findings_add(findings, FAULT_DISK, at, "%s is free at `%s`, %s is asked for",
+		units_show_size(arena, free), disk->path, units_show_size(arena, (uint64_t)disk->free));
 	finding_help(findings, finding, "free %s there, or point the manifest at another file system",
 		units_show_size(arena, (uint64_t)disk->free - free));
 }
@@ -50,7 +50,8 @@ is_ours(struct task *task, int64_t port)
 	static const char *const addresses[] = { "127.0.0.1", "0.0.0.0", "localhost", "::1", "::" };
 
 	for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++)
-		if (task_is_held_by_us(task, ARTIFACT_PORT, arena_printf(task_arena(task), "%s:%lld", addresses[i], (long long)port)))
+		if (task_is_held_by_us(
+				task, ARTIFACT_PORT, arena_printf(task_arena(task), "%s:%lld", addresses[i], (long long)port)))
 			return true;
 	return false;
 }
@@ -67,8 +68,10 @@ host_check_ports(const struct host *host, struct task *task)
 
 		if (!holder)
 			continue;
-		finding = findings_add(findings, FAULT_PORT, task_place(task, "ports"), "port %lld is held by %s", (long long)port, holder);
-		finding_help(findings, finding, "choose another port, or stop that program if it is yours: ss -ltnp 'sport = :%lld'", (long long)port);
+		finding = findings_add(
+			findings, FAULT_PORT, task_place(task, "ports"), "port %lld is held by %s", (long long)port, holder);
+		finding_help(findings, finding,
+			"choose another port, or stop that program if it is yours: ss -ltnp 'sport = :%lld'", (long long)port);
 	}
 }
 
@@ -82,7 +85,8 @@ host_check_commands(const struct host *host, struct task *task)
 
 		if (process_find(host->commands.items[i], NULL, task_arena(task)))
 			continue;
-		finding = findings_add(findings, FAULT_NO_COMMAND, task_place(task, "commands"), "`%s` is not installed", host->commands.items[i]);
+		finding = findings_add(
+			findings, FAULT_NO_COMMAND, task_place(task, "commands"), "`%s` is not installed", host->commands.items[i]);
 		finding_note(findings, finding, "searched in /usr/local/bin, /usr/bin and /bin");
 		finding_help(findings, finding, "ask the administrator for it, or name it with its absolute path");
 	}

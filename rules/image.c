@@ -7,6 +7,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/file.h"
+#include "engine/base/finding.h"
 #include "engine/base/units.h"
 #include "engine/rule.h"
 #include "engine/task.h"
@@ -269,6 +270,20 @@ image_inspect(const void *spec, struct task *task, struct look *look, struct err
 	return true;
 }
 
+/* What inspect asks, which is all that can differ: an id is the digest of its image. */
+static bool
+image_check_record(struct task *task, bool deep, struct error *err)
+{
+	struct look look = { 0 };
+
+	(void)deep;
+	if (!image_inspect(NULL, task, &look, err))
+		return false;
+	if (look.state != STATE_FRESH)
+		findings_add(task_findings(task), FAULT_MISMATCH, (struct place){ 0 }, "%s", look.what);
+	return true;
+}
+
 /* How many of the bases the engine holds already, and the first that it does not. */
 static bool
 count_present(struct docker *docker, const struct dockerfile *file, size_t *present, const char **missing, struct error *err)
@@ -380,4 +395,5 @@ const struct rule image_rule = {
 	.estimate = image_estimate,
 	.build = image_build,
 	.destroy = image_destroy,
+	.verify = image_check_record,
 };

@@ -110,7 +110,7 @@ read_input(struct task *task, const char *path, struct input *input, struct erro
 
 	*input = (struct input){ .path = path };
 	if (task_digest(task, path, &input->digest, &input->key, err)) {
-		input->name = arena_printf(arena, "file:%s", shown);
+		input->name = arena_join(arena, "file:", shown);
 		return true;
 	}
 	if (err->fault == FAULT_NOT_FOUND) {
@@ -121,11 +121,12 @@ read_input(struct task *task, const char *path, struct input *input, struct erro
 		return false;
 	input->tree = true;
 	input->key = (struct stat_key){ 0 };
-	input->name = arena_printf(arena, "tree:%s", shown);
+	input->name = arena_join(arena, "tree:", shown);
 	return tree_digest(task, path, &input->digest, NULL, err);
 }
 
-/* What will be made anew is as it was, as far as a plan can tell: not it has changed, but what it is made from. False if it was no input then. */
+/* What will be made anew is as it was, as far as a plan can tell: not it has changed, but what it is made from. False if it
+ * was no input then. */
 static bool
 read_later(struct task *task, const char *path, const struct record **before, struct input *input)
 {
@@ -144,11 +145,11 @@ read_later(struct task *task, const char *path, const struct record **before, st
 		*before = whole;
 	}
 	*input = (struct input){ .path = path };
-	input->name = arena_printf(arena, "file:%s", path_shown(arena, task_root(task), path));
+	input->name = arena_join(arena, "file:", path_shown(arena, task_root(task), path));
 	ingredient = ingredients_find(&(*before)->ingredients, input->name);
 	if (!ingredient) {
 		input->tree = true;
-		input->name = arena_printf(arena, "tree:%s", path_shown(arena, task_root(task), path));
+		input->name = arena_join(arena, "tree:", path_shown(arena, task_root(task), path));
 		ingredient = ingredients_find(&(*before)->ingredients, input->name);
 	}
 	return ingredient && digest_parse(ingredient->value, &input->digest);

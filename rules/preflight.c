@@ -86,7 +86,8 @@ read_limits(const struct preflight *spec, struct fit_request *request, struct er
 		return true;
 	if (!json_parse(spec->limits, strlen(spec->limits), "limit_mm_per_prompt", &limits, err))
 		return false;
-	if (json_is_object(limits) && read_limit(limits, "image", &request->images) && read_limit(limits, "video", &request->videos))
+	if (json_is_object(limits) && read_limit(limits, "image", &request->images) &&
+		read_limit(limits, "video", &request->videos))
 		return true;
 	fail(err, FAULT_BAD_VALUE, "`limit_mm_per_prompt`: not a map of counts");
 	return error_hint(err, "write {image: 10, video: 0}");
@@ -133,8 +134,10 @@ preflight_validate(const void *spec, struct task *task, struct errors *errors)
 	if (!task_is_pending(task, "model") && preflight->model &&
 		!hub_parse(preflight->model, preflight->endpoint, task_workdir(task), task_arena(task), &source, &err))
 		complain(task, "model", &err, errors);
-	if (!task_is_pending(task, "gpu_memory_utilization") && !(preflight->utilization > 0 && preflight->utilization <= 1)) {
-		fail(&err, FAULT_BAD_VALUE, "`gpu_memory_utilization`: %g is not above 0 and at most 1", preflight->utilization);
+	if (!task_is_pending(task, "gpu_memory_utilization") &&
+		!(preflight->utilization > 0 && preflight->utilization <= 1)) {
+		fail(
+			&err, FAULT_BAD_VALUE, "`gpu_memory_utilization`: %g is not above 0 and at most 1", preflight->utilization);
 		complain(task, "gpu_memory_utilization", &err, errors);
 	}
 	if (preflight->gpu_count && preflight->gpus) {
@@ -169,7 +172,8 @@ preflight_ingredients(const void *spec, struct task *task, struct error *err)
 	task_ingredient(task, INGREDIENT_FACT, "fact:gpus", site.fact, NULL, NULL);
 	/* A file that is missing is inspect's to complain about, or another target's to make. */
 	if (config && !task_is_made_later(task, config) && task_digest(task, config, &digest, NULL, &ignored))
-		task_ingredient(task, INGREDIENT_FILE, "file:config.json", digest_text(task_arena(task), &digest), NULL, config);
+		task_ingredient(
+			task, INGREDIENT_FILE, "file:config.json", digest_text(task_arena(task), &digest), NULL, config);
 	return true;
 }
 
@@ -177,7 +181,8 @@ preflight_ingredients(const void *spec, struct task *task, struct error *err)
 static bool
 is_unreachable(enum fault fault)
 {
-	static const enum fault faults[] = { FAULT_NETWORK, FAULT_RATE_LIMIT, FAULT_OFFLINE, FAULT_HUB_DENIED, FAULT_HUB_UNREACHABLE };
+	static const enum fault faults[] = { FAULT_NETWORK, FAULT_RATE_LIMIT, FAULT_OFFLINE, FAULT_HUB_DENIED,
+		FAULT_HUB_UNREACHABLE };
 
 	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
 		if (faults[i] == fault)
@@ -196,7 +201,8 @@ is_refuted_without_memory(const struct fit *fit)
 
 /* config.json first; tensors only where it does not settle the matter. */
 static bool
-answer(const struct preflight *spec, const struct site *site, struct model *model, struct task *task, const char **summary, struct error *err)
+answer(const struct preflight *spec, const struct site *site, struct model *model, struct task *task,
+	const char **summary, struct error *err)
 {
 	struct fit_request request;
 	struct fit fit;

@@ -13,13 +13,21 @@
 #define CONFIG_LIMIT ((size_t)1 << 20)
 #define INDEX_LIMIT ((size_t)32 << 20)
 #define HEADER_LIMIT ((size_t)32 << 20)
-/* Of each shard; most headers are shorter. */
+/* Of a file whose header's length cannot be guessed from the index. */
 #define FIRST_READ 32768u
+#define LEAST_READ 512u
+#define ENTRY_SIZE 96u /* of a tensor in a header, besides its name */
 /* Beyond this many shards the total of the index must do. */
 #define MOST_SHARDS 16
 
 #define INDEX "model.safetensors.index.json"
 #define SINGLE "model.safetensors"
+
+/* The files that hold the tensors, and about how long their headers are. */
+struct shards {
+	struct strings names;
+	uint64_t headers[MOST_SHARDS + 1];
+};
 
 void
 model_close(struct model *model)
@@ -54,7 +62,8 @@ read_config(struct model *model, struct task *task, struct error *err)
 	if (!architecture_read(text.data, text.size, task_arena(task), &model->architecture, err))
 		return false;
 	digest_of(text.data, text.size, &digest);
-	task_material(task, arena_printf(task_arena(task), "%s/config.json", hub_source_name(&model->source, task_arena(task))),
+	task_material(task,
+		arena_printf(task_arena(task), "%s/config.json", hub_source_name(&model->source, task_arena(task))),
 		digest_text(task_arena(task), &digest));
 	return true;
 }
@@ -76,9 +85,9 @@ model_open(struct model *model, const struct preflight *spec, struct task *task,
 	return hub_resolve(&model->hub, &model->commit, err) && read_config(model, task, err);
 }
 
-/* The header of one file: its length first, then, in most cases with the same request, its text. */
+/* The header of one file: its length, and in most cases with the same request its text. */
 static bool
-read_header(struct model *model, const char *path, struct arena *arena, struct error *err)
+read_header(struct model *model, const char *path, uint64_t guess, struct arena *arena, struct error *err)
 {
 	struct buf bytes finally(buf_finish) = { 0 }, rest finally(buf_finish) = { 0 };
 	struct hub_file file = unlisted(path);
@@ -87,7 +96,7 @@ read_header(struct model *model, const char *path, struct arena *arena, struct e
 
 	buf_init(&bytes, HEADER_LIMIT);
 	buf_init(&rest, HEADER_LIMIT);
-	if (!hub_read(&model->hub, model->commit, &file, 0, FIRST_READ, &bytes, NULL, err))
+	if (!hub_read(&model->hub, model->commit, &file, 0, guess, &bytes, NULL, err))
 		return false;
 	if (bytes.size < sizeof first)
 		return fail(err, FAULT_PROTOCOL, "`%s` is too short for a safetensors file", path);
@@ -97,40 +106,59 @@ read_header(struct model *model, const char *path, struct arena *arena, struct e
 	if (length > HEADER_LIMIT - sizeof first)
 		return fail(err, FAULT_PROTOCOL, "`%s` has a header of %llu bytes", path, (unsigned long long)length);
 	if (bytes.size < sizeof first + length) {
-		if (bytes.size < FIRST_READ)
+		if (bytes.size < guess)
 			return fail(err, FAULT_PROTOCOL, "`%s` ends within its header", path);
-		if (!hub_read(&model->hub, model->commit, &file, bytes.size, sizeof first + length - bytes.size, &rest, NULL, err))
+		if (!hub_read(
+				&model->hub, model->commit, &file, bytes.size, sizeof first + length - bytes.size, &rest, NULL, err))
 			return false;
 		buf_add(&bytes, rest.data, rest.size);
 	}
 	if (bytes.size < sizeof first + length)
 		return fail(err, FAULT_PROTOCOL, "`%s` ends within its header", path);
-	if (!architecture_add_header(&model->architecture, bytes.data + sizeof first, (size_t)length, UINT64_MAX, arena, err))
+	if (!architecture_add_header(
+			&model->architecture, bytes.data + sizeof first, (size_t)length, UINT64_MAX, arena, err))
 		return error_wrap(err, "`%s`", path);
 	return true;
 }
 
+static void
+add_entry(struct shards *shards, const char *shard, size_t tensor, struct arena *arena)
+{
+	size_t i = 0;
+
+	while (i < shards->names.count && strcmp(shards->names.items[i], shard) != 0)
+		i++;
+	if (i > MOST_SHARDS)
+		return;
+	if (i == shards->names.count) {
+		strings_add(&shards->names, arena, arena_copy(arena, shard));
+		shards->headers[i] = LEAST_READ;
+	}
+	shards->headers[i] += tensor + ENTRY_SIZE;
+}
+
 static bool
-shards_of(const json_t *index, struct strings *shards, struct arena *arena, struct error *err)
+shards_of(const json_t *index, struct shards *shards, struct arena *arena, struct error *err)
 {
 	const json_t *map = json_at(index, "weight_map"), *shard;
 	const char *tensor, *why;
 	void *at;
 
-	for (at = json_object_iter((json_t *)(uintptr_t)map); at; at = json_object_iter_next((json_t *)(uintptr_t)map, at)) {
+	for (at = json_object_iter((json_t *)(uintptr_t)map); at;
+		at = json_object_iter_next((json_t *)(uintptr_t)map, at)) {
 		tensor = json_object_iter_key(at);
 		shard = json_object_iter_value(at);
 		if (!json_is_string(shard) || !path_is_safe(json_string_value(shard), &why))
 			return fail(err, FAULT_PROTOCOL, "%s: no file name for `%s`", INDEX, tensor);
-		if (shards->count <= MOST_SHARDS && !strings_has(shards, json_string_value(shard)))
-			strings_add(shards, arena, arena_copy(arena, json_string_value(shard)));
+		add_entry(shards, json_string_value(shard), strlen(tensor), arena);
 	}
-	return shards->count > 0 || fail(err, FAULT_PROTOCOL, "%s: no weight_map", INDEX);
+	return shards->names.count > 0 || fail(err, FAULT_PROTOCOL, "%s: no weight_map", INDEX);
 }
 
 /* `*missing`: the weights are in one file, or not in safetensors at all. */
 static bool
-read_index(struct model *model, struct arena *arena, struct strings *shards, int64_t *total, bool *missing, struct error *err)
+read_index(
+	struct model *model, struct arena *arena, struct shards *shards, int64_t *total, bool *missing, struct error *err)
 {
 	struct buf text finally(buf_finish) = { 0 };
 	json_t *index finally(json_release) = NULL;
@@ -151,22 +179,24 @@ read_index(struct model *model, struct arena *arena, struct strings *shards, int
 static bool
 measure(struct model *model, struct arena *arena, struct error *err)
 {
-	struct strings shards = { 0 };
+	struct shards shards = { 0 };
 	bool missing = false;
 	int64_t total = 0;
 
 	if (!read_index(model, arena, &shards, &total, &missing, err))
 		return false;
-	if (missing)
-		strings_add(&shards, arena, SINGLE);
-	if (shards.count > MOST_SHARDS) {
+	if (missing) {
+		strings_add(&shards.names, arena, SINGLE);
+		shards.headers[0] = FIRST_READ;
+	}
+	if (shards.names.count > MOST_SHARDS) {
 		if (!total)
 			return fail(err, FAULT_PROTOCOL, "%s: more than %d files and no total_size", INDEX, MOST_SHARDS);
 		model->architecture.weight_bytes = (uint64_t)total;
 		return true;
 	}
-	for (size_t i = 0; i < shards.count; i++)
-		if (!read_header(model, shards.items[i], arena, err))
+	for (size_t i = 0; i < shards.names.count; i++)
+		if (!read_header(model, shards.names.items[i], shards.headers[i], arena, err))
 			return false;
 	return true;
 }

@@ -61,7 +61,8 @@ take_named(const struct gpuset *set, struct selection *selection, struct error *
 		const struct gpu *gpu = gpus_find(selection->gpus, set->names[i]);
 
 		if (!gpu)
-			return fail(err, FAULT_TOO_FEW_GPUS, "no GPU `%s` among the %zu of this machine", set->names[i], selection->gpus->count);
+			return fail(err, FAULT_TOO_FEW_GPUS, "no GPU `%s` among the %zu of this machine", set->names[i],
+				selection->gpus->count);
 		if (is_reserved(selection, gpu->index))
 			return fail(err, FAULT_RESERVED_GPU, "GPU %u is reserved", gpu->index);
 		if (gpu->broken)
@@ -122,11 +123,13 @@ look_at_machine(const struct gpuset *set, struct task *task, struct site *site)
 	selection.taken = arena_array(arena, gpus.count + 1, sizeof *selection.taken);
 	if (!set->name_count)
 		take_others(set, &selection);
-	else if (!gpuset_check_reserved(set, selection.reserved, selection.reserved_count, purpose, &err) || !take_named(set, &selection, &err))
+	else if (!gpuset_check_reserved(set, selection.reserved, selection.reserved_count, purpose, &err) ||
+		!take_named(set, &selection, &err))
 		site->refusal = err;
 	measure(&selection, site);
 	if (!site->count && !site->refusal.fault)
-		fail(&site->refusal, FAULT_TOO_FEW_GPUS, gpus.count ? "every GPU of this machine is reserved or broken" : "the driver sees no GPU");
+		fail(&site->refusal, FAULT_TOO_FEW_GPUS,
+			gpus.count ? "every GPU of this machine is reserved or broken" : "the driver sees no GPU");
 	site->indices = indices(&selection, true, arena);
 	site->kept_free = selection.reserved_count ? indices(&selection, false, arena) : "";
 }
@@ -152,7 +155,8 @@ site_read(const struct preflight *spec, struct task *task, struct site *site, st
 		made.unknown = NULL;
 	}
 	if (set.count > made.count && !made.refusal.fault && !made.unknown)
-		fail(&made.refusal, FAULT_TOO_FEW_GPUS, "%lld GPUs are asked for, %lld may be used", (long long)set.count, (long long)made.count);
+		fail(&made.refusal, FAULT_TOO_FEW_GPUS, "%lld GPUs are asked for, %lld may be used", (long long)set.count,
+			(long long)made.count);
 	made.fact = arena_printf(arena, "%lld of %lld x %s", (long long)made.count, (long long)made.machine,
 		made.memory ? units_show_memory(arena, made.memory) : "unknown");
 	*site = made;

@@ -18,7 +18,8 @@ safetensors_length(const unsigned char bytes[8], uint64_t *length, struct error 
 	for (size_t i = 8; i-- > 0;)
 		value = value << 8 | bytes[i];
 	if (value < 2 || value > LONGEST_HEADER)
-		return fail(err, FAULT_PROTOCOL, "not a safetensors file: its header would be %llu bytes long", (unsigned long long)value);
+		return fail(err, FAULT_PROTOCOL, "not a safetensors file: its header would be %llu bytes long",
+			(unsigned long long)value);
 	*length = value;
 	return true;
 }
@@ -48,8 +49,9 @@ read_tensor(const char *name, const json_t *value, struct arena *arena, struct t
 	const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
 	const char *dtype = json_string_at(value, "dtype");
 
-	if (!dtype || json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end) || json_integer_value(begin) < 0 ||
-		json_integer_value(end) < json_integer_value(begin) || !read_elements(json_at(value, "shape"), tensor))
+	if (!dtype || json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
+		json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin) ||
+		!read_elements(json_at(value, "shape"), tensor))
 		return false;
 	tensor->name = arena_copy(arena, name);
 	tensor->dtype = arena_copy(arena, dtype);
@@ -75,15 +77,17 @@ check_cover(const struct tensor *tensors, size_t count, uint64_t data_size, stru
 
 	for (size_t i = 0; i < count; at = tensors[i++].end)
 		if (tensors[i].begin != at)
-			return fail(err, FAULT_PROTOCOL, "tensor `%s` begins at %llu, the one before it ends at %llu", tensors[i].name,
-				(unsigned long long)tensors[i].begin, (unsigned long long)at);
+			return fail(err, FAULT_PROTOCOL, "tensor `%s` begins at %llu, the one before it ends at %llu",
+				tensors[i].name, (unsigned long long)tensors[i].begin, (unsigned long long)at);
 	if (data_size != UINT64_MAX && at != data_size)
-		return fail(err, FAULT_PROTOCOL, "tensors end at %llu, the data is %llu bytes long", (unsigned long long)at, (unsigned long long)data_size);
+		return fail(err, FAULT_PROTOCOL, "tensors end at %llu, the data is %llu bytes long", (unsigned long long)at,
+			(unsigned long long)data_size);
 	return true;
 }
 
 bool
-safetensors_read(const char *header, size_t size, uint64_t data_size, struct arena *arena, struct tensor **tensors, size_t *count, struct error *err)
+safetensors_read(const char *header, size_t size, uint64_t data_size, struct arena *arena, struct tensor **tensors,
+	size_t *count, struct error *err)
 {
 	json_t *json finally(json_release) = NULL;
 	struct tensor *items;

@@ -10,6 +10,7 @@
 #include "service_internal.h"
 
 #define AFTER_STOP_MS 10000
+#define AFTER_SWEEP_MS 2000
 
 static const struct runtime *const runtimes[RUNTIME_COUNT] = { &docker_runtime, &process_runtime };
 static const struct ready default_ready = { "/health", 15 * 60 * 1000, 2000 };
@@ -53,6 +54,30 @@ service_inspect(const void *filled, struct task *task, struct look *look, struct
 		look->state = STATE_ABSENT;
 		look->reason = REASON_CONTAINER_GONE;
 		look->what = "no instance is recorded";
+	}
+	return true;
+}
+
+/* Every instance, not only the first that differs. */
+static bool
+service_verify(struct task *task, bool deep, struct error *err)
+{
+	struct site site finally(site_finish) = { 0 };
+	struct instances recorded;
+
+	(void)deep;
+	site_init(&site, task, task_cancel(task));
+	if (!service_instances(task_record(task), site.arena, &recorded, err))
+		return false;
+	for (size_t i = 0; i < recorded.count; i++) {
+		struct instance *instance = &recorded.items[i];
+		struct look look = { .state = STATE_FRESH };
+
+		if (!instance->runtime->inspect(&site, NULL, instance, &look, err))
+			return false;
+		if (look.state != STATE_FRESH)
+			findings_add(task_findings(task), FAULT_MISMATCH, (struct place){ 0 }, "%s %.12s of run %s: %s", instance->runtime->words,
+				instance->id, instance->run, look.what);
 	}
 	return true;
 }
@@ -143,6 +168,8 @@ plan_instances(const struct service *spec, struct site *site, struct instances *
 	struct task *task = site->task;
 	struct ready ready = spec->ready ? *spec->ready : default_ready;
 
+	if (task_timeout(task) > 0 && task_timeout(task) < ready.timeout)
+		ready.timeout = task_timeout(task);
 	instances->count = (size_t)spec->replicas;
 	instances->items = arena_array(site->arena, instances->count, sizeof *instances->items);
 	for (size_t i = 0; i < instances->count; i++) {
@@ -204,8 +231,10 @@ start_all(struct site *site, const struct service *spec, struct instances *fresh
 static bool
 start(struct site *site, const struct service *spec, const struct instances *old, struct instances *fresh, struct error *err)
 {
+	static const struct instances nothing = { 0 };
 	struct pairs secrets = { 0 };
 	bool stopped = false;
+	int64_t patience;
 
 	/* All that can be known to fail is asked before the old instance is touched. */
 	plan_instances(spec, site, fresh);
@@ -214,10 +243,11 @@ start(struct site *site, const struct service *spec, const struct instances *old
 	for (size_t i = 0; i < fresh->count; i++)
 		if (!fresh->items[i].runtime->prepare(site, spec, &fresh->items[i], err))
 			return false;
-	if (!service_sweep(site, old, err) || !make_way(site, old, fresh, &stopped, err))
+	if (!service_sweep(site, old, err) || !service_check_ports(site, fresh, old, AFTER_SWEEP_MS, err) ||
+		!service_check_gpus(site, fresh, old, AFTER_SWEEP_MS, err) || !make_way(site, old, fresh, &stopped, err))
 		return false;
-	if (!service_check_ports(site, fresh, stopped ? AFTER_STOP_MS : 0, err) ||
-		!service_check_gpus(site, fresh, stopped ? AFTER_STOP_MS : 0, err))
+	patience = stopped ? AFTER_STOP_MS : 0;
+	if (!service_check_ports(site, fresh, &nothing, patience, err) || !service_check_gpus(site, fresh, &nothing, patience, err))
 		return false;
 	return start_all(site, spec, fresh, err) && service_wait_ready(site, fresh, err);
 }
@@ -351,4 +381,5 @@ const struct rule service_rule = {
 	.settle = service_settle,
 	.revert = service_revert,
 	.destroy = service_destroy,
+	.verify = service_verify,
 };

@@ -50,14 +50,34 @@ cancelled(const struct site *site)
 	return site->cancel && *site->cancel;
 }
 
+static bool
+is_port_of(const struct instances *old, int64_t port)
+{
+	for (size_t i = 0; i < old->count; i++)
+		if (old->items[i].port == port)
+			return true;
+	return false;
+}
+
+static bool
+is_gpu_of(const struct instances *old, const char *uuid)
+{
+	for (size_t i = 0; i < old->count; i++)
+		if (strings_has(&old->items[i].gpus, uuid))
+			return true;
+	return false;
+}
+
 bool
-service_check_ports(struct site *site, const struct instances *instances, int64_t patience_ms, struct error *err)
+service_check_ports(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err)
 {
 	int64_t deadline = clock_monotonic_ms() + patience_ms;
 
 	for (size_t i = 0; i < instances->count; i++) {
 		const struct instance *instance = &instances->items[i];
 		const char *holder;
+		if (is_port_of(old, instance->port))
+			continue;
 		while ((holder = process_port_holder(instance->host, (int)instance->port, site->arena)) && clock_monotonic_ms() < deadline && !cancelled(site))
 			clock_sleep_ms(LOOK_MS, site->cancel);
 		if (!holder)
@@ -85,12 +105,12 @@ users_of(const struct gpu *gpu, struct arena *arena)
 }
 
 static const struct gpu *
-first_busy(const struct gpus *gpus, const struct instances *instances)
+first_busy(const struct gpus *gpus, const struct instances *instances, const struct instances *old)
 {
 	for (size_t i = 0; i < instances->count; i++)
 		for (size_t g = 0; g < instances->items[i].gpus.count; g++) {
 			const struct gpu *gpu = gpus_find(gpus, instances->items[i].gpus.items[g]);
-			if (gpu && !gpu_is_free(gpu))
+			if (gpu && !gpu_is_free(gpu) && !is_gpu_of(old, gpu->uuid))
 				return gpu;
 		}
 	return NULL;
@@ -106,7 +126,7 @@ want_gpus(const struct instances *instances)
 }
 
 bool
-service_check_gpus(struct site *site, const struct instances *instances, int64_t patience_ms, struct error *err)
+service_check_gpus(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err)
 {
 	int64_t deadline = clock_monotonic_ms() + patience_ms;
 	const struct gpu *busy;
@@ -117,7 +137,7 @@ service_check_gpus(struct site *site, const struct instances *instances, int64_t
 	for (;;) {
 		if (!gpus_read(&gpus, site->arena, err))
 			return false;
-		busy = first_busy(&gpus, instances);
+		busy = first_busy(&gpus, instances, old);
 		if (!busy)
 			return true;
 		if (clock_monotonic_ms() >= deadline || cancelled(site))
@@ -172,6 +192,7 @@ is_anything_listening(const struct instances *instances, struct arena *arena)
 static bool
 are_gpus_held(const struct instances *instances, struct arena *arena, struct gpu_process *ours)
 {
+	static const struct instances nothing = { 0 };
 	const struct gpu_process *found;
 	const struct gpu *busy;
 	struct error no_driver;
@@ -180,7 +201,7 @@ are_gpus_held(const struct instances *instances, struct arena *arena, struct gpu
 	*ours = (struct gpu_process){ 0 };
 	if (!want_gpus(instances) || !gpus_read(&gpus, arena, &no_driver))
 		return false;
-	busy = first_busy(&gpus, instances);
+	busy = first_busy(&gpus, instances, &nothing);
 	found = find_ours(&gpus, instances);
 	if (found)
 		*ours = *found;

@@ -172,8 +172,9 @@ bool service_docker_body(const struct service *spec, const struct instance *inst
 
 /* ---- service_devices.c */
 bool service_choose_gpus(const struct service *spec, struct site *site, struct instances *instances, struct error *err);
-bool service_check_ports(struct site *site, const struct instances *instances, int64_t patience_ms, struct error *err);
-bool service_check_gpus(struct site *site, const struct instances *instances, int64_t patience_ms, struct error *err);
+/* Free, or free within `patience_ms`; what `old` holds is not looked at. */
+bool service_check_ports(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err);
+bool service_check_gpus(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err);
 bool service_wait_released(struct site *site, const struct instances *instances, struct error *err); /* after a stop: ports closed, GPU memory back */
 bool service_is_listening(const char *host, int64_t port);
 

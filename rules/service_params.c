@@ -26,7 +26,7 @@ static const struct param ready_params[] = {
 };
 
 const struct param service_params[] = {
-	{ "runtime", PARAM_ENUM, offsetof(struct service, runtime), .required = true, .choices = runtime_names, .about = "containers (Docker or Podman), or plain processes" },
+	{ "runtime", PARAM_ENUM, offsetof(struct service, runtime), .fallback = "docker", .choices = runtime_names, .about = "containers (Docker or Podman), or plain processes" },
 	{ "image", PARAM_STRING, offsetof(struct service, image), .about = "image to run, by id or tag (docker)" },
 	{ "command", PARAM_STRINGS, offsetof(struct service, command), .about = "program and first arguments (process)" },
 	{ "args", PARAM_JSON, offsetof(struct service, args), .about = "arguments: a list, or a map that becomes `--key value`" },

@@ -220,7 +220,7 @@ ask(struct followers *followers, struct follower *follower, struct error *err)
 		return true;
 	follower->ready = true;
 	tell_name(follower, "health 200");
-	follower->instance->ready_ms = clock_monotonic_ms() - followers->started;
+	follower->instance->ready_ms = clock_monotonic_ms() - followers->started + 1; /* 0 means that it never was */
 	return instance->runtime->became_ready(follower->site, follower->instance, err);
 }
 

@@ -116,7 +116,8 @@ add_tensor(struct architecture *arch, const struct tensor *tensor)
 }
 
 bool
-architecture_add_header(struct architecture *arch, const char *header, size_t size, uint64_t data_size, struct arena *arena, struct error *err)
+architecture_add_header(struct architecture *arch, const char *header, size_t size, uint64_t data_size,
+	struct arena *arena, struct error *err)
 {
 	struct tensor *tensors;
 	size_t count;
@@ -126,7 +127,8 @@ architecture_add_header(struct architecture *arch, const char *header, size_t si
 	if (!arch->layer_bytes && arch->layers.known && arch->layers.value < 100000)
 		arch->layer_bytes = arena_array(arena, (size_t)arch->layers.value, sizeof *arch->layer_bytes);
 	for (size_t i = 0; i < count && !arch->dtype_bytes; i++)
-		if (strcmp(tensors[i].dtype, "BF16") == 0 || strcmp(tensors[i].dtype, "F16") == 0 || strcmp(tensors[i].dtype, "F32") == 0)
+		if (strcmp(tensors[i].dtype, "BF16") == 0 || strcmp(tensors[i].dtype, "F16") == 0 ||
+			strcmp(tensors[i].dtype, "F32") == 0)
 			arch->dtype_bytes = 2;
 	for (size_t i = 0; i < count; i++)
 		add_tensor(arch, &tensors[i]);

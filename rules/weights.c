@@ -70,13 +70,17 @@ vision(const struct architecture *a)
 static bool
 can_be_counted(const struct architecture *a)
 {
-	bool mlp_known = a->moe ? a->experts.known && (a->moe_intermediate.known || a->intermediate.known) : a->intermediate.known;
-	bool attention_known = !a->mla || (a->kv_lora_rank.known && a->qk_rope_head_dim.known && a->qk_nope_head_dim.known && a->v_head_dim.known);
+	bool mlp_known =
+		a->moe ? a->experts.known && (a->moe_intermediate.known || a->intermediate.known) : a->intermediate.known;
+	bool attention_known = !a->mla ||
+		(a->kv_lora_rank.known && a->qk_rope_head_dim.known && a->qk_nope_head_dim.known && a->v_head_dim.known);
 	bool vision_known = !a->vision || (a->vision_hidden.known && a->vision_mlp.known && a->vision_depth.known);
-	bool plain = !a->linear_layers && !a->mamba_heads.known && !a->mamba_intermediate.known && a->quantisation == QUANT_NONE;
+	bool plain =
+		!a->linear_layers && !a->mamba_heads.known && !a->mamba_intermediate.known && a->quantisation == QUANT_NONE;
 
-	return a->known_type && plain && mlp_known && attention_known && vision_known && a->dtype_bytes > 0 && a->heads.known &&
-		a->kv_heads.known && a->head_dim.known && a->layers.known && a->hidden.known && a->vocab.known;
+	return a->known_type && plain && mlp_known && attention_known && vision_known && a->dtype_bytes > 0 &&
+		a->heads.known && a->kv_heads.known && a->head_dim.known && a->layers.known && a->hidden.known &&
+		a->vocab.known;
 }
 
 void
@@ -158,7 +162,9 @@ weights_on_rank(const struct architecture *a, const struct weights *weights, con
 	double tp = (double)rank->tensor_parallel, inside = 0, bytes;
 	double share = a->layers.known ? (double)rank->layer_count / (double)a->layers.value : 1;
 	double kv = weights->kv * share, whole = weights->replicated * share;
-	double kv_part = rank->kv_heads > 0 ? (double)weights_kv_heads(rank->kv_heads, rank->tensor_parallel) / (double)rank->kv_heads : 1 / tp;
+	double kv_part = rank->kv_heads > 0 ?
+		(double)weights_kv_heads(rank->kv_heads, rank->tensor_parallel) / (double)rank->kv_heads :
+		1 / tp;
 
 	for (int64_t i = 0; weights->layer && i < rank->layer_count; i++)
 		inside += (double)weights->layer[rank->first_layer + i];
@@ -174,4 +180,12 @@ weights_on_rank(const struct architecture *a, const struct weights *weights, con
 	if (rank->last_stage)
 		bytes += weights->other;
 	return bytes;
+}
+
+int64_t
+weights_whole(double bytes)
+{
+	const double most = (double)((int64_t)1 << 62);
+
+	return (int64_t)(bytes > most ? most : bytes < -most ? -most : bytes);
 }

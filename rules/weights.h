@@ -42,3 +42,6 @@ double weights_on_rank(const struct architecture *architecture, const struct wei
 
 /* KV heads that one rank holds: a head is copied rather than cut. */
 int64_t weights_kv_heads(int64_t kv_heads, int64_t tensor_parallel);
+
+/* As a whole number; what a broken config makes of it beyond 2^62 is cut off there. */
+int64_t weights_whole(double bytes);

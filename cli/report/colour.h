@@ -19,7 +19,8 @@ enum style {
 	STYLE_BOLD,
 };
 
-/* First match wins: the option, PROVISION_COLOR, NO_COLOR, CLICOLOR_FORCE or FORCE_COLOR, TERM, the terminal. `lookup` reads the environment. */
+/* First match wins: the option, PROVISION_COLOR, NO_COLOR, CLICOLOR_FORCE or FORCE_COLOR, TERM, the terminal. `lookup`
+ * reads the environment. */
 bool colour_wanted(enum choice option, const char *(*lookup)(const char *name), bool terminal);
 
 /* "\033[31m" ...; "" for STYLE_PLAIN. */

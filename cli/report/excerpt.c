@@ -41,7 +41,9 @@ excerpt_find(struct excerpt *excerpt, const struct source *source, uint32_t line
 		at++;
 	}
 	stop = memchr(at, '\n', (size_t)(end - at));
-	*excerpt = (struct excerpt){ .line = at, .size = (size_t)((stop ? stop : end) - at), .offset = (size_t)(at - source->text) };
+	*excerpt = (struct excerpt){
+		.line = at, .size = (size_t)((stop ? stop : end) - at), .offset = (size_t)(at - source->text)
+	};
 	if (excerpt->size > 0 && excerpt->line[excerpt->size - 1] == '\r')
 		excerpt->size--;
 	return true;
@@ -64,7 +66,8 @@ is_word_end(char c)
 static bool
 names_a_secret(const char *word, size_t size)
 {
-	static const char *const endings[] = { "password", "passwd", "secret", "token", "api_key", "api-key", "apikey", "access_key" };
+	static const char *const endings[] = { "password", "passwd", "secret", "token", "api_key", "api-key", "apikey",
+		"access_key" };
 
 	for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
 		size_t length = strlen(endings[i]);
@@ -149,7 +152,8 @@ count_points(const char *line, size_t size)
 
 /* Append what stands at byte `at`; the columns that it takes when `column` are taken already. */
 static size_t
-show_point(const struct masks *masks, const char *line, size_t at, size_t length, uint32_t point, size_t column, struct buf *text)
+show_point(const struct masks *masks, const char *line, size_t at, size_t length, uint32_t point, size_t column,
+	struct buf *text)
 {
 	const struct mask *mask = mask_at(masks, at);
 

@@ -62,7 +62,8 @@ failure_log_tail(struct out *out, const char *path, unsigned lines)
 		return;
 	arena_init(&arena);
 	text = arena_alloc(&arena, TAIL_BYTES);
-	if (!file_pread_all(fd, text, TAIL_BYTES, st.st_size > (off_t)TAIL_BYTES ? (uint64_t)st.st_size - TAIL_BYTES : 0, &got, &err))
+	if (!file_pread_all(fd, text, TAIL_BYTES,
+		    st.st_size > (off_t)TAIL_BYTES ? (uint64_t)st.st_size - TAIL_BYTES : 0, &got, &err))
 		return;
 	print_lines(out, last_lines(text, got, lines), text + got);
 }
@@ -71,7 +72,8 @@ static void
 show_findings(struct out *out, const struct failure_view *view, const struct findings *findings)
 {
 	for (size_t i = 0; i < findings->count; i++)
-		diagnostic_print(out, view->form, &(struct diagnostic){ .finding = &findings->items[i], .sources = view->sources });
+		diagnostic_print(out, view->form,
+			&(struct diagnostic){ .finding = &findings->items[i], .sources = view->sources });
 }
 
 void

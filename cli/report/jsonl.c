@@ -7,10 +7,11 @@
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
+#include "engine/base/finding.h"
 #include "engine/base/json.h"
 #include "engine/record.h"
 #include "out.h"
-#include "plan.h"
+#include "verdict.h"
 #include "words.h"
 
 #define PROGRESS_MS 500 /* between two lines about one target */
@@ -167,7 +168,9 @@ plan_action(struct jsonl *jsonl, const struct words *words, const struct action 
 	if (action->kind != ACTION_NONE) {
 		set(event, "reasons", reasons_json(action));
 		if (action->seen && action->seen->detail)
-			set(event, "cost", cost_json(&action->seen->detail->cost, action->duration, action->from_history ? "history" : "guess"));
+			set(event, "cost",
+				cost_json(&action->seen->detail->cost, action->duration,
+					action->from_history ? "history" : "guess"));
 	}
 	set_text(event, "msg", arena_printf(jsonl->arena, "%s: %s", action->name, words_sentence(words, action)));
 	write_line(jsonl, event);
@@ -181,23 +184,25 @@ jsonl_plan(struct jsonl *jsonl, const struct plan *plan)
 		[VERDICT_FEASIBLE] = "feasible",
 		[VERDICT_INFEASIBLE] = "infeasible",
 	};
-	struct plan_counts counts;
+	struct verdict_counts counts;
 	struct words words;
 	json_t *event;
 
 	begin(jsonl);
 	words_init(&words, plan, jsonl->arena);
-	plan_count(plan, &counts);
+	verdict_count(plan, &counts);
 	for (size_t i = 0; i < plan->count && !jsonl->out->error; i++)
 		plan_action(jsonl, &words, &plan->actions[i]);
 	event = event_of("plan_summary", NULL);
 	set(event, "manifest", json_string(plan->inspection->manifest->file));
 	set(event, "verdict", json_string(verdicts[plan->verdict]));
 	/* Nothing is ever changed in place: what is replaced counts as redone. */
-	set(event, "counts", json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "make", (json_int_t)counts.make, "redo",
-		(json_int_t)(counts.redo + counts.restart), "update", (json_int_t)0, "run", (json_int_t)counts.check, "remove",
-		(json_int_t)counts.remove, "same", (json_int_t)counts.same, "held", (json_int_t)counts.held, "blocked",
-		(json_int_t)counts.blocked, "infeasible", (json_int_t)counts.infeasible));
+	set(event, "counts",
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "make", (json_int_t)counts.make, "redo",
+			(json_int_t)(counts.redo + counts.restart), "update", (json_int_t)0, "run",
+			(json_int_t)counts.check, "remove", (json_int_t)counts.remove, "same", (json_int_t)counts.same,
+			"held", (json_int_t)counts.held, "blocked", (json_int_t)counts.blocked, "infeasible",
+			(json_int_t)counts.infeasible));
 	set(event, "cost", cost_json(&plan->cost, plan->cost.duration, plan->cost_is_guess ? "guess" : "history"));
 	write_line(jsonl, event);
 	out_flush(jsonl->out);
@@ -307,6 +312,24 @@ ended(struct jsonl *jsonl, const struct event *event, json_t *line)
 	}
 }
 
+/* Why a target failed: its findings, or its error. */
+static void
+explain(struct jsonl *jsonl, const struct event *event)
+{
+	struct findings one;
+	const struct findings *findings = event->findings;
+
+	if (event->result != RESULT_FAILED || (!event->error && !findings))
+		return;
+	if (!findings || (event->error && !findings_refuse(findings))) {
+		findings_init(&one, jsonl->arena);
+		findings_add_error(&one, event->error);
+		findings = &one;
+	}
+	for (size_t i = 0; i < findings->count; i++)
+		jsonl_diagnostic(jsonl, &(struct diagnostic){ .finding = &findings->items[i], .sources = jsonl->sources });
+}
+
 void
 jsonl_event(void *self, const struct event *event)
 {
@@ -340,6 +363,7 @@ jsonl_event(void *self, const struct event *event)
 	case EVENT_ENDED:
 	case EVENT_REVERTED:
 	case EVENT_SETTLED:
+		explain(jsonl, event);
 		ended(jsonl, event, line);
 		break;
 	case EVENT_STOPPING:

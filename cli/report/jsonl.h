@@ -14,6 +14,7 @@ struct arena;
 struct diagnostic;
 struct lock_holder;
 struct out;
+struct sources;
 
 struct jsonl {
 	struct out *out;
@@ -21,6 +22,7 @@ struct jsonl {
 	const char *command;
 	const char *manifest; /* as shown; NULL: none */
 	const char *run;      /* NULL: none */
+	const struct sources *sources; /* of the manifest in hand, for diagnostics; or NULL */
 	int64_t seq;
 	struct pace pace;
 	bool logs;            /* `target_log` too */

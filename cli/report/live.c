@@ -47,8 +47,8 @@ erase(struct live *live)
 
 /* One line: mark, name, text, and what stands at its right end. Never wider than the screen, or redrawing would go astray. */
 static void
-put_line(struct out *out, struct arena *arena, size_t columns, const char *mark, enum style style, const char *name, const char *text,
-	const char *right)
+put_line(struct out *out, struct arena *arena, size_t columns, const char *mark, enum style style, const char *name,
+	const char *text, const char *right)
 {
 	size_t name_columns = width_of(name) < NAME_COLUMNS ? NAME_COLUMNS : width_of(name) + 1;
 	size_t used = 1 + width_of(mark) + 1 + name_columns;
@@ -89,7 +89,8 @@ waits_for(const struct live *live, const struct target *target, struct arena *ar
 	for (uint32_t i = 0; i < target->need_count; i++) {
 		uint32_t id = graph->needs[target->needs + i];
 
-		if (live->plan->inspection->seen[id].wanted && live->plan->inspection->seen[id].reason != REASON_NONE && live->state[id] != ENDED)
+		if (live->plan->inspection->seen[id].wanted && live->plan->inspection->seen[id].reason != REASON_NONE &&
+			live->state[id] != ENDED)
 			names[count++] = graph->targets[id].name;
 	}
 	return count ? arena_printf(arena, "waits for %s", words_list(arena, names, count, 4)) : "waits for its turn";
@@ -111,7 +112,8 @@ draw_waiting(struct canvas *canvas)
 
 		if (!will_run(action) || live->state[action->target->id] != WAITING)
 			continue;
-		put_line(live->out, canvas->arena, canvas->columns, " ", STYLE_PLAIN, action->name, waits_for(live, action->target, canvas->arena), NULL);
+		put_line(live->out, canvas->arena, canvas->columns, " ", STYLE_PLAIN, action->name,
+			waits_for(live, action->target, canvas->arena), NULL);
 		canvas->lines++;
 	}
 }
@@ -145,7 +147,8 @@ draw_sums(struct canvas *canvas)
 			sum.rate += live->pace.rows[i].rate;
 		}
 	left = time_left(live, sum.done, sum.rate);
-	text = arena_printf(canvas->arena, "[%u/%u]", (unsigned)live->done_count, (unsigned)live->total_count);
+	text = live->total_count == 0 ? "at work"
+		: arena_printf(canvas->arena, "[%u/%u]", (unsigned)live->done_count, (unsigned)live->total_count);
 	if (sum.done > 0) {
 		double rate = sum.rate;
 
@@ -155,11 +158,12 @@ draw_sums(struct canvas *canvas)
 		sum.rate = 0;
 		text = arena_printf(canvas->arena, "%s %s", text, words_progress(&sum, ", ", canvas->arena));
 		if (rate > 0)
-			text = arena_printf(canvas->arena, "%s, %s/s", text, units_show_size(canvas->arena, (uint64_t)rate));
+			text = arena_printf(
+				canvas->arena, "%s, %s/s", text, units_show_size(canvas->arena, (uint64_t)rate));
 	}
 	if (live->stopping)
 		text = arena_printf(canvas->arena, "%s, stopping", text);
-	else if (left > 0)
+	else if (left >= 1000)
 		text = arena_printf(canvas->arena, "%s, about %s left", text, words_forecast(canvas->arena, left));
 	out_safe(live->out, words_cut(canvas->arena, text, canvas->columns - 1));
 	out_text(live->out, "\n");
@@ -275,7 +279,8 @@ ended(struct live *live, const struct event *event, struct arena *arena)
 
 	erase(live);
 	put_line(live->out, arena, columns_now(live), mark, bad ? STYLE_ERROR : STYLE_NEW, event->target,
-		words_ended(event, target && target->rule->check, arena), units_show_duration(arena, event->duration));
+		words_ended(event, pace_find(&live->pace, event->target), target && target->rule->check, arena),
+		units_show_duration(arena, event->duration));
 	if (event->result == RESULT_FAILED)
 		failure_show(live->out, &live->failures, event);
 	pace_drop(&live->pace, event->target);

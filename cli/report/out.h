@@ -1,7 +1,7 @@
 /* out.h - a stream that people or programs read: buffered, redacted, coloured where that is wanted.
  *
- * What could not be written is remembered, never retried: `out_error` tells at the end. Text from outside goes through `out_safe` or
- * `out_cell`, so that it cannot send escapes. */
+ * What could not be written is remembered, never retried: `error` tells at the end. Text from outside goes through
+ * `out_safe` or `out_cell`, so that it cannot send escapes. */
 #pragma once
 
 #include <stdarg.h>

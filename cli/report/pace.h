@@ -21,6 +21,7 @@ struct pace_row {
 	int64_t said_ms;        /* when it was last told to the user: whoever shows it keeps this */
 	uint64_t said_done;
 	bool reverting;
+	bool removing;
 };
 
 struct pace {
@@ -34,6 +35,9 @@ void pace_finish(struct pace *pace);
 
 /* A target started, or went on. The row stays valid until the next call. */
 struct pace_row *pace_note(struct pace *pace, const struct event *event, int64_t now_ms);
+
+/* NULL if the target is not running. */
+const struct pace_row *pace_find(const struct pace *pace, const char *target);
 
 /* It ended. */
 void pace_drop(struct pace *pace, const char *target);

@@ -24,7 +24,8 @@ table_add(struct table *table, const char *const *cells)
 		size_t width = width_of(cells[i]);
 
 		if (table->count == table->capacity)
-			table->cells = arena_grow(table->arena, table->cells, table->count, &table->capacity, sizeof *table->cells);
+			table->cells = arena_grow(
+				table->arena, table->cells, table->count, &table->capacity, sizeof *table->cells);
 		table->cells[table->count++] = cells[i];
 		if (width > table->widths[i])
 			table->widths[i] = width < WIDEST ? width : WIDEST;

@@ -26,7 +26,10 @@ is_check(const struct text_report *report, const char *target)
 static void
 line(const struct text_report *report, const struct event *event, struct arena *arena, const char *text)
 {
-	out_printf(report->out, "%s [%u/%u] ", clock_hms(arena, clock_now_ns()), (unsigned)event->done_count, (unsigned)event->total_count);
+	out_printf(report->out, "%s ", clock_hms(arena, clock_now_ns()));
+	/* Where nothing was planned, nothing was counted. */
+	if (event->total_count > 0)
+		out_printf(report->out, "[%u/%u] ", (unsigned)event->done_count, (unsigned)event->total_count);
 	if (event->target) {
 		out_safe(report->out, event->target);
 		out_text(report->out, ": ");
@@ -46,6 +49,8 @@ started(struct text_report *report, const struct event *event, struct arena *are
 		return;
 	if (event->reason == REASON_NONE)
 		line(report, event, arena, "finishing the swap");
+	else if (event->reason == REASON_NOT_WANTED)
+		line(report, event, arena, "removing");
 	else
 		line(report, event, arena, arena_printf(arena, "start, %s%s", words_reason(event->reason), again));
 }
@@ -63,20 +68,23 @@ progressed(struct text_report *report, const struct event *event, struct arena *
 	row->said_done = row->done;
 	numbers = words_progress(row, ", ", arena);
 	if (numbers)
-		line(report, event, arena, pace_is_bytes(row) ? numbers : arena_printf(arena, "%s, %s", row->stage, numbers));
+		line(report, event, arena,
+			pace_is_bytes(row) ? numbers : arena_printf(arena, "%s, %s", row->stage, numbers));
 }
 
 static void
 ended(struct text_report *report, const struct event *event, struct arena *arena)
 {
 	bool bad = event->result == RESULT_FAILED;
-	const char *text = words_ended(event, is_check(report, event->target), arena);
+	const char *text =
+		words_ended(event, pace_find(&report->pace, event->target), is_check(report, event->target), arena);
 
 	pace_drop(&report->pace, event->target);
 	if (report->only_failures && !bad)
 		return;
 	if (event->duration >= WORTH_SAYING_MS && event->result != RESULT_SAME)
-		text = arena_printf(arena, bad ? "%s, after %s" : "%s in %s", text, units_show_duration(arena, event->duration));
+		text = arena_printf(
+			arena, bad ? "%s, after %s" : "%s in %s", text, units_show_duration(arena, event->duration));
 	line(report, event, arena, text);
 	if (bad)
 		failure_show(report->out, &report->failures, event);
@@ -95,8 +103,9 @@ status(struct text_report *report, const struct event *event, struct arena *aren
 		const char *since = units_show_duration(arena, clock_monotonic_ms() - row->started_ms);
 
 		about.target = row->target;
-		line(report, &about, arena, arena_printf(arena, "%s%s%s, for %s", *row->stage ? row->stage : "running", numbers ? ", " : "",
-			numbers ? numbers : "", since));
+		line(report, &about, arena,
+			arena_printf(arena, "%s%s%s, for %s", *row->stage ? row->stage : "running", numbers ? ", " : "",
+				numbers ? numbers : "", since));
 	}
 }
 
@@ -130,8 +139,9 @@ told(struct text_report *report, const struct event *event, struct arena *arena)
 		line(report, event, arena, "putting the old one back");
 		break;
 	case EVENT_STOPPING:
-		line(report, event, arena, arena_printf(arena, "%s: stopping; what was fetched is kept; again to kill what runs now",
-			event->text ? event->text : "signal"));
+		line(report, event, arena,
+			arena_printf(arena, "%s: stopping; what was fetched is kept; again to kill what runs now",
+				event->text ? event->text : "signal"));
 		break;
 	case EVENT_STATUS:
 		status(report, event, arena);

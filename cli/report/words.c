@@ -118,7 +118,8 @@ words_init(struct words *words, const struct plan *plan, struct arena *arena)
 		for (uint32_t j = 0; j < target->need_count && !words->blocker[target->id]; j++) {
 			uint32_t need = graph->needs[target->needs + j];
 
-			words->blocker[target->id] = plan->inspection->seen[need].refused ? graph->targets[need].name : words->blocker[need];
+			words->blocker[target->id] =
+				plan->inspection->seen[need].refused ? graph->targets[need].name : words->blocker[need];
 		}
 	}
 }
@@ -264,8 +265,9 @@ of_total(const struct pace_row *row, struct arena *arena)
 	const char *done, *total, *done_unit, *total_unit;
 
 	if (!pace_is_bytes(row))
-		return row->total ? arena_printf(arena, "%llu / %llu %s", (unsigned long long)row->done, (unsigned long long)row->total, row->unit)
-			: arena_printf(arena, "%llu %s", (unsigned long long)row->done, row->unit);
+		return row->total ? arena_printf(arena, "%llu / %llu %s", (unsigned long long)row->done,
+					    (unsigned long long)row->total, row->unit)
+				  : arena_printf(arena, "%llu %s", (unsigned long long)row->done, row->unit);
 	done = units_show_size(arena, row->done);
 	if (!row->total)
 		return done;
@@ -294,12 +296,16 @@ words_progress(const struct pace_row *row, const char *between, struct arena *ar
 }
 
 const char *
-words_ended(const struct event *event, bool check, struct arena *arena)
+words_ended(const struct event *event, const struct pace_row *row, bool check, struct arena *arena)
 {
 	const char *summary = event->record ? event->record->summary : NULL;
 
 	switch (event->result) {
 	case RESULT_OK:
+		if (event->kind == EVENT_REVERTED)
+			return "the old one is back";
+		if (row && row->removing)
+			return "removed";
 		return summary && *summary ? summary : check ? "passed" : "done";
 	case RESULT_SAME:
 		return "up to date after all";

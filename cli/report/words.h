@@ -47,8 +47,8 @@ const char *words_forecast(struct arena *arena, int64_t milliseconds);
 /* How far and how fast: "12.8 / 20.6 GB, 44 MB/s, 2 m 57 s left"; NULL where there is no number. */
 const char *words_progress(const struct pace_row *row, const char *between, struct arena *arena);
 
-/* What became of a target: "18 files, 20.6 GB", "passed", "ended before it was ready (E0803)". */
-const char *words_ended(const struct event *event, bool check, struct arena *arena);
+/* What became of a target: "18 files, 20.6 GB", "passed", "ended before it was ready (E0803)". `row`: as it ran, or NULL. */
+const char *words_ended(const struct event *event, const struct pace_row *row, bool check, struct arena *arena);
 
 /* "1 target", "2 targets". */
 const char *words_count(struct arena *arena, uint64_t count, const char *one, const char *many);

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define FIRST_CHUNK ((size_t)8 << 10)
-#define LAST_CHUNK ((size_t)1 << 20)
+#define LAST_CHUNK  ((size_t)1 << 20)
 
 struct arena_chunk {
 	struct arena_chunk *next;
@@ -94,6 +94,40 @@ take(struct arena *arena, size_t size, size_t align)
 	return chunk->bytes;
 }
 
+struct arena_mark
+arena_mark(const struct arena *arena)
+{
+	return (struct arena_mark){
+		.chunk = arena->chunk, .behind = arena->chunk ? arena->chunk->next : NULL, .used = arena->used
+	};
+}
+
+void
+arena_rewind(struct arena *arena, struct arena_mark mark)
+{
+	struct arena_chunk *chunk = arena->chunk;
+	size_t end = arena->used;
+
+	while (chunk != mark.chunk) {
+		struct arena_chunk *next = chunk->next;
+
+		free(chunk);
+		chunk = next;
+		end = chunk ? chunk->size : 0;
+	}
+	arena->chunk = chunk;
+	arena->used = mark.used;
+	if (!chunk)
+		return;
+	while (chunk->next != mark.behind) {
+		struct arena_chunk *own = chunk->next;
+
+		chunk->next = own->next;
+		free(own);
+	}
+	memset(chunk->bytes + mark.used, 0, end - mark.used);
+}
+
 void *
 arena_alloc(struct arena *arena, size_t size)
 {
@@ -145,6 +179,17 @@ arena_copy_bytes(struct arena *arena, const void *bytes, size_t size)
 	if (size > 0)
 		memcpy(copy, bytes, size);
 	return copy;
+}
+
+char *
+arena_join(struct arena *arena, const char *first, const char *second)
+{
+	size_t head = strlen(first), tail = strlen(second);
+	char *text = take(arena, head + tail + 1, 1);
+
+	memcpy(text, first, head);
+	memcpy(text + head, second, tail + 1);
+	return text;
 }
 
 char *

@@ -25,8 +25,19 @@ void *arena_grow(struct arena *arena, const void *items, size_t count, size_t *c
 
 char *arena_copy(struct arena *arena, const char *text);
 char *arena_copy_bytes(struct arena *arena, const void *bytes, size_t size); /* with a NUL behind */
+char *arena_join(struct arena *arena, const char *first, const char *second); /* one behind the other */
 char *arena_printf(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 char *arena_vprintf(struct arena *arena, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+
+/* A point to go back to: what was given out after it is gone, and its memory is used again. */
+struct arena_mark {
+	struct arena_chunk *chunk;
+	struct arena_chunk *behind; /* the chunk after it: large arrays come to lie there */
+	size_t used;
+};
+
+struct arena_mark arena_mark(const struct arena *arena);
+void arena_rewind(struct arena *arena, struct arena_mark mark);
 
 /* Bytes held from the system, for reports. */
 size_t arena_size(const struct arena *arena);

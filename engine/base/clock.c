@@ -5,7 +5,7 @@
 
 #include "arena.h"
 
-#define SECOND INT64_C(1000000000)
+#define SECOND	       INT64_C(1000000000)
 #define LONGEST_NAP_MS 100
 
 int64_t
@@ -42,8 +42,8 @@ clock_utc(struct arena *arena, int64_t ns)
 
 	/* 2^63 nanoseconds end in 2262: every year fits. */
 	gmtime_r(&seconds, &tm);
-	return arena_printf(arena, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-	                    tm.tm_min, tm.tm_sec, milliseconds);
+	return arena_printf(arena, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+		tm.tm_hour, tm.tm_min, tm.tm_sec, milliseconds);
 }
 
 const char *
@@ -55,8 +55,9 @@ clock_local(struct arena *arena, int64_t ns)
 
 	localtime_r(&seconds, &tm);
 	offset = (int)(tm.tm_gmtoff / 60);
-	return arena_printf(arena, "%04d-%02d-%02d %02d:%02d:%02d %c%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-	                    tm.tm_min, tm.tm_sec, offset < 0 ? '-' : '+', abs(offset) / 60, abs(offset) % 60);
+	return arena_printf(arena, "%04d-%02d-%02d %02d:%02d:%02d %c%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1,
+		tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, offset < 0 ? '-' : '+', abs(offset) / 60,
+		abs(offset) % 60);
 }
 
 const char *

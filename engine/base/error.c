@@ -176,7 +176,8 @@ void
 errors_add(struct errors *errors, const struct error *err)
 {
 	if (errors->count == errors->capacity)
-		errors->items = arena_grow(errors->arena, errors->items, errors->count, &errors->capacity, sizeof *errors->items);
+		errors->items = arena_grow(
+			errors->arena, errors->items, errors->count, &errors->capacity, sizeof *errors->items);
 	errors->items[errors->count++] = *err;
 }
 

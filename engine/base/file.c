@@ -54,7 +54,7 @@ read_all(int fd, void *bytes, size_t size, const uint64_t *offset, size_t *got, 
 
 	while (done < size) {
 		ssize_t count = offset ? pread(fd, to + done, piece(size - done), (off_t)(*offset + done))
-		                       : read(fd, to + done, piece(size - done));
+				       : read(fd, to + done, piece(size - done));
 
 		if (count == 0)
 			break;
@@ -75,7 +75,7 @@ write_all(int fd, const void *bytes, size_t size, const uint64_t *offset, struct
 
 	while (done < size) {
 		ssize_t count = offset ? pwrite(fd, from + done, piece(size - done), (off_t)(*offset + done))
-		                       : write(fd, from + done, piece(size - done));
+				       : write(fd, from + done, piece(size - done));
 
 		if (count == 0)
 			errno = EIO;
@@ -249,7 +249,8 @@ make_dir(int parent, const char *name, mode_t mode)
 		return errno == EEXIST;
 	fd = open_retry(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	/* fchmod, since the umask is ours; setgid comes from the parent and stays. */
-	return fd >= 0 && fstat(fd, &st) == 0 && fchmod(fd, mode | (st.st_mode & S_ISGID)) == 0 && sync_names(fd) && sync_parent(parent);
+	return fd >= 0 && fstat(fd, &st) == 0 && fchmod(fd, mode | (st.st_mode & S_ISGID)) == 0 && sync_names(fd) &&
+	       sync_parent(parent);
 }
 
 bool
@@ -278,11 +279,13 @@ file_make_dirs(const char *path, mode_t mode, struct error *err)
 				return fail_errno(err, "create the directory `%.*s`", (int)(at - path), path);
 			fd = open_retry(parent, name, O_PATH | O_DIRECTORY, 0);
 			if (fd < 0 && errno == ENOENT)
-				return fail(err, FAULT_CANNOT_CREATE, "`%.*s` is in the way: a symbolic link that leads nowhere",
-				            (int)(at - path), path);
+				return fail(err, FAULT_CANNOT_CREATE,
+					"`%.*s` is in the way: a symbolic link that leads nowhere", (int)(at - path),
+					path);
 		}
 		if (fd < 0 && errno == ENOTDIR)
-			return fail(err, FAULT_CANNOT_CREATE, "`%.*s` is in the way: it is not a directory", (int)(at - path), path);
+			return fail(err, FAULT_CANNOT_CREATE, "`%.*s` is in the way: it is not a directory",
+				(int)(at - path), path);
 		if (fd < 0)
 			return fail_errno(err, "open `%.*s`", (int)(at - path), path);
 		close(parent);

@@ -14,8 +14,8 @@ static struct finding *
 append(struct findings *findings, struct finding finding)
 {
 	if (findings->count == findings->capacity)
-		findings->items =
-			arena_grow(findings->arena, findings->items, findings->count, &findings->capacity, sizeof *findings->items);
+		findings->items = arena_grow(findings->arena, findings->items, findings->count, &findings->capacity,
+			sizeof *findings->items);
 	findings->items[findings->count] = finding;
 	return &findings->items[findings->count++];
 }
@@ -59,7 +59,8 @@ finding_note(struct findings *findings, struct finding *finding, const char *for
 	va_list args;
 
 	va_start(args, format);
-	put(finding->notes, sizeof finding->notes / sizeof *finding->notes, arena_vprintf(findings->arena, format, args));
+	put(finding->notes, sizeof finding->notes / sizeof *finding->notes,
+		arena_vprintf(findings->arena, format, args));
 	va_end(args);
 }
 
@@ -69,7 +70,8 @@ finding_help(struct findings *findings, struct finding *finding, const char *for
 	va_list args;
 
 	va_start(args, format);
-	put(finding->helps, sizeof finding->helps / sizeof *finding->helps, arena_vprintf(findings->arena, format, args));
+	put(finding->helps, sizeof finding->helps / sizeof *finding->helps,
+		arena_vprintf(findings->arena, format, args));
 	va_end(args);
 }
 

@@ -52,7 +52,8 @@ match_set(const char *pattern, const char *text, bool *found)
 			high = at + 1;
 			at = high + character(high);
 		}
-		inside = inside || (compare(text, length, low, character(low)) >= 0 && compare(text, length, high, character(high)) <= 0);
+		inside = inside || (compare(text, length, low, character(low)) >= 0 &&
+					   compare(text, length, high, character(high)) <= 0);
 	}
 	*found = inside != negated;
 	return *at ? at + 1 : NULL;
@@ -235,7 +236,7 @@ search_from(struct search *search, const char *directory, size_t part, unsigned 
 		const char *name = names.items[i];
 
 		if ((*name != '.' || *pattern == '.') && match(pattern, name) &&
-		    !go_on(search, below(search->arena, directory, name), part + 1, depth, err))
+			!go_on(search, below(search->arena, directory, name), part + 1, depth, err))
 			return false;
 	}
 	return true;
@@ -276,7 +277,8 @@ glob_expand(const char *pattern, struct arena *arena, struct strings *paths, str
 		const char *part = arena_copy_bytes(arena, at, length);
 
 		/* `**` twice in a row says no more than once. */
-		if (search.parts.count == 0 || strcmp(part, "**") != 0 || strcmp(search.parts.items[search.parts.count - 1], "**") != 0)
+		if (search.parts.count == 0 || strcmp(part, "**") != 0 ||
+			strcmp(search.parts.items[search.parts.count - 1], "**") != 0)
 			strings_add(&search.parts, arena, part);
 		at += length;
 	}

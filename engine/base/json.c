@@ -52,14 +52,16 @@ json_parse(const char *text, size_t size, const char *what, json_t **value, stru
 	json_t *parsed;
 
 	if (size > JSON_LIMIT)
-		return fail(err, FAULT_PROTOCOL, "%s: JSON of %zu bytes is over the limit of %u", what, size, JSON_LIMIT);
+		return fail(
+			err, FAULT_PROTOCOL, "%s: JSON of %zu bytes is over the limit of %u", what, size, JSON_LIMIT);
 	if (!json_depth_ok(text, size, DEPTH))
 		return fail(err, FAULT_PROTOCOL, "%s: JSON is nested deeper than %d", what, DEPTH);
 	parsed = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (!parsed && json_error_code(&error) == json_error_out_of_memory)
 		out_of_memory();
 	if (!parsed)
-		return fail(err, FAULT_PROTOCOL, "%s: not valid JSON, line %d, column %d: %s", what, error.line, error.column, error.text);
+		return fail(err, FAULT_PROTOCOL, "%s: not valid JSON, line %d, column %d: %s", what, error.line,
+			error.column, error.text);
 	*value = parsed;
 	return true;
 }
@@ -120,7 +122,8 @@ json_int_at(const json_t *value, const char *path, int64_t *number)
 const char *
 json_text(struct arena *arena, const json_t *value, bool sorted)
 {
-	char *text finally(free_text) = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | (sorted ? (size_t)JSON_SORT_KEYS : 0));
+	char *text finally(free_text) =
+		json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | (sorted ? (size_t)JSON_SORT_KEYS : 0));
 
 	check_memory(text);
 	return arena_copy(arena, text);

@@ -57,7 +57,8 @@ static uint32_t
 hash_of(const struct names *names, const char *text, size_t length)
 {
 	uint64_t key = (uint64_t)(uintptr_t)names->arena * 0x9e3779b97f4a7c15u;
-	uint64_t v[4] = { key ^ 0x736f6d6570736575u, ~key ^ 0x646f72616e646f6du, key ^ 0x6c7967656e657261u, ~key ^ 0x7465646279746573u };
+	uint64_t v[4] = { key ^ 0x736f6d6570736575u, ~key ^ 0x646f72616e646f6du, key ^ 0x6c7967656e657261u,
+		~key ^ 0x7465646279746573u };
 	uint64_t last = (uint64_t)length << 56;
 	size_t at = 0;
 
@@ -89,7 +90,8 @@ find_slot(const struct names *names, const char *text, size_t length, uint32_t h
 	while (names->slots[slot]) {
 		uint32_t id = names->slots[slot] - 1;
 
-		if (names->hash[id] == hash && strncmp(names->text[id], text, length) == 0 && names->text[id][length] == '\0')
+		if (names->hash[id] == hash && strncmp(names->text[id], text, length) == 0 &&
+			names->text[id][length] == '\0')
 			break;
 		slot = (slot + 1) & mask;
 	}

@@ -16,13 +16,12 @@
 #include "buf.h"
 #include "cleanup.h"
 #include "file.h"
-#include "strings.h"
 
 #define LARGEST_SECRET ((size_t)64 << 10)
-#define SHORTEST_FORM 6   /* shorter text is found everywhere, and protects nothing */
-#define SHORTEST_LINE 16  /* of a secret of several lines: a key in PEM form */
-#define MOST_SECRETS 256
-#define POOL_SIZE ((size_t)16 << 10)
+#define SHORTEST_FORM  6  /* shorter text is found everywhere, and protects nothing */
+#define SHORTEST_LINE  16 /* of a secret of several lines: a key in PEM form */
+#define MOST_SECRETS   256
+#define POOL_SIZE      ((size_t)16 << 10)
 
 /* One spelling of a secret. */
 struct form {
@@ -235,7 +234,8 @@ remember(const char *label, const char *value, size_t length, struct secret *sec
 	pthread_rwlock_wrlock(&lock);
 	for (size_t i = 0; i < secret_count && !known; i++) {
 		entry = secrets[i];
-		known = entry.length == length && memcmp(entry.value, value, length) == 0 && strcmp(entry.name, name) == 0;
+		known = entry.length == length && memcmp(entry.value, value, length) == 0 &&
+			strcmp(entry.name, name) == 0;
 	}
 	if (!known && secret_count < MOST_SECRETS) {
 		entry = (struct secret){ .name = xstrdup(name), .value = keep(value, length), .length = length };
@@ -272,10 +272,11 @@ check_file(const char *path, const struct stat *st, bool lenient, struct error *
 	if (lenient)
 		return true;
 	if (st->st_uid != geteuid())
-		return fail(err, FAULT_PERMISSION, "the secret's file `%s` belongs to another user (uid %u)", path, (unsigned)st->st_uid);
+		return fail(err, FAULT_PERMISSION, "the secret's file `%s` belongs to another user (uid %u)", path,
+			(unsigned)st->st_uid);
 	if (st->st_mode & 077) {
 		fail(err, FAULT_PERMISSION, "others can read or write the secret's file `%s` (mode %04o)", path,
-		     (unsigned)(st->st_mode & 07777));
+			(unsigned)(st->st_mode & 07777));
 		return error_hint(err, "chmod 600 %s", path);
 	}
 	return true;
@@ -304,7 +305,8 @@ load_file(const char *path, bool lenient, struct secret *secret, struct error *e
 	if (!done)
 		error_wrap(err, "the secret's file `%s`", path);
 	else if (size > LARGEST_SECRET)
-		done = fail(err, FAULT_TOO_LARGE, "the secret's file `%s` has more than %zu bytes", path, LARGEST_SECRET);
+		done = fail(
+			err, FAULT_TOO_LARGE, "the secret's file `%s` has more than %zu bytes", path, LARGEST_SECRET);
 	else
 		done = take_value(path_base(path), text, size, secret, err);
 	wipe(text, LARGEST_SECRET + 1);
@@ -372,125 +374,4 @@ bool
 secret_none_loaded(void)
 {
 	return !atomic_load_explicit(&loaded, memory_order_acquire);
-}
-
-static bool
-is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-static size_t
-letters_at(const char *text)
-{
-	size_t length = 0;
-
-	while (is_letter(text[length]))
-		length++;
-	return length;
-}
-
-static size_t
-base64_at(const char *text)
-{
-	size_t length = 0;
-
-	while (is_letter(text[length]) || text[length] == '-' || text[length] == '_')
-		length++;
-	return length;
-}
-
-/* `8f3c...-....`, as ModelScope's tokens are behind `ms-`. */
-static bool
-is_uuid(const char *text)
-{
-	static const size_t groups[] = { 8, 4, 4, 4, 12 };
-
-	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
-		if (strspn(text, "0123456789abcdefABCDEF") < groups[i])
-			return false;
-		text += groups[i];
-		if (i + 1 < sizeof groups / sizeof *groups && *text++ != '-')
-			return false;
-	}
-	return !is_letter(*text);
-}
-
-/* Keys behind `sk-` may have words in them (`sk-proj-...`), and so have names like `sk-learn-models`: a key has a long run with digits and letters. */
-static bool
-has_key(const char *text)
-{
-	size_t end = base64_at(text);
-
-	for (size_t at = 0; at < end; at++) {
-		size_t run = letters_at(text + at);
-		size_t digits = 0;
-
-		for (size_t i = at; i < at + run; i++)
-			digits += text[i] >= '0' && text[i] <= '9';
-		if (run >= 16 && digits > 0 && digits < run)
-			return true;
-		at += run;
-	}
-	return false;
-}
-
-static bool
-is_jwt(const char *text)
-{
-	for (int part = 0; part < 3; part++) {
-		size_t length = base64_at(text);
-
-		if (length < 10 || (part == 0 && !text_starts(text, "eyJ")))
-			return false;
-		text += length;
-		if (part < 2 && *text++ != '.')
-			return false;
-	}
-	return true;
-}
-
-static bool
-looks_here(const char *text)
-{
-	return (text_starts(text, "hf_") && letters_at(text + 3) >= 30) || (text_starts(text, "ghp_") && letters_at(text + 4) >= 30) ||
-	       (text_starts(text, "ms-") && is_uuid(text + 3)) || (text_starts(text, "sk-") && has_key(text + 3)) || is_jwt(text);
-}
-
-bool
-secret_looks_like_one(const char *text)
-{
-	const char *begin = strstr(text, "-----BEGIN ");
-
-	if (begin && strstr(begin, "PRIVATE KEY-----"))
-		return true;
-	/* Only where a word begins: `--token=hf_...` too, but not the middle of a name. */
-	for (const char *at = text; *at; at++)
-		if ((at == text || (!is_letter(at[-1]) && at[-1] != '_' && at[-1] != '-')) && looks_here(at))
-			return true;
-	return false;
-}
-
-const char *
-secret_url_shown(struct arena *arena, const char *url)
-{
-	const char *colon = strstr(url, "://");
-	const char *host = colon ? colon + 3 : url;
-	size_t end = strcspn(host, "?#");
-	size_t authority = strcspn(host, "/?#\\");
-	const char *user_end = NULL;
-	const char *port;
-
-	if (!colon)
-		return arena_copy_bytes(arena, url, strcspn(url, "?#"));
-	for (size_t i = 0; i < authority; i++)
-		if (host[i] == '@')
-			user_end = host + i;
-	/* `https://user:pass/word@host/`: the password has a slash that should have been escaped. What stands behind a colon must be a port. */
-	port = memchr(host, ':', authority);
-	if (!user_end && *host != '[' && port && port + 1 + strspn(port + 1, "0123456789") < host + authority)
-		user_end = strrchr(host, '@');
-	if (!user_end)
-		return arena_copy_bytes(arena, url, (size_t)(host - url) + end);
-	return arena_printf(arena, "%.*s%.*s", (int)(host - url), url, (int)strcspn(user_end + 1, "?#"), user_end + 1);
 }

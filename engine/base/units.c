@@ -21,7 +21,8 @@ read_digits(const char **at, int64_t *value)
 	int64_t number = 0;
 
 	for (; is_digit(**at); (*at)++)
-		if (__builtin_mul_overflow(number, (int64_t)10, &number) || __builtin_add_overflow(number, (int64_t)(**at - '0'), &number))
+		if (__builtin_mul_overflow(number, (int64_t)10, &number) ||
+			__builtin_add_overflow(number, (int64_t)(**at - '0'), &number))
 			return false;
 	*value = number;
 	return *at > from;
@@ -70,7 +71,8 @@ units_size(const char *text, int64_t *bytes)
 		/* From the last digit on: rounding down at each step rounds down the whole. */
 		for (const char *at = digits_end - 1; point && at > point; at--)
 			part = ((*at - '0') * units[i].factor + part) / 10;
-		if (__builtin_mul_overflow(whole, units[i].factor, &whole) || __builtin_add_overflow(whole, part, &whole))
+		if (__builtin_mul_overflow(whole, units[i].factor, &whole) ||
+			__builtin_add_overflow(whole, part, &whole))
 			return false;
 		*bytes = whole;
 		return true;
@@ -124,7 +126,8 @@ units_int(const char *text, int64_t *value)
 		return false;
 	/* Counted downwards, since there is one more number below zero than above. */
 	for (; is_digit(*text); text++)
-		if (__builtin_mul_overflow(number, (int64_t)10, &number) || __builtin_sub_overflow(number, (int64_t)(*text - '0'), &number))
+		if (__builtin_mul_overflow(number, (int64_t)10, &number) ||
+			__builtin_sub_overflow(number, (int64_t)(*text - '0'), &number))
 			return false;
 	if (*text || (!negative && __builtin_sub_overflow((int64_t)0, number, &number)))
 		return false;

@@ -59,7 +59,8 @@ next_condition(const char **at, enum relation *relation, const char **version)
 	static const struct {
 		const char *sign;
 		enum relation relation;
-	} signs[] = { { ">=", AT_LEAST }, { "<=", AT_MOST }, { "==", EQUAL }, { ">", ABOVE }, { "<", BELOW }, { "=", EQUAL }, { "", AT_LEAST } };
+	} signs[] = { { ">=", AT_LEAST }, { "<=", AT_MOST }, { "==", EQUAL }, { ">", ABOVE }, { "<", BELOW },
+		{ "=", EQUAL }, { "", AT_LEAST } };
 	const char *text = *at + strspn(*at, " ");
 	size_t i = 0;
 

@@ -1,7 +1,5 @@
 #include "gpu.h"
 
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,110 +11,17 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/file.h"
 #include "engine/base/units.h"
+#include "nvml.h"
 
 #define FREE_BELOW ((uint64_t)300 << 20)
 #define MOST_DEVICES 1024
 #define MOST_PROCESSES 4096
 #define SENTINEL 0xAA
 
-/* Codes of NVML that mean something of their own here. */
-enum {
-	NVML_OK = 0,
-	NVML_NOT_SUPPORTED = 3,
-	NVML_INSUFFICIENT_SIZE = 7,
-	NVML_LIBRARY_NOT_FOUND = 12,
-	NVML_FUNCTION_NOT_FOUND = 13,
-};
-
-enum { P2P_READ = 0, P2P_NVLINK = 2 };
-
-/* Layouts of nvml.h, which is not needed to build. */
-struct nvml_memory {
-	uint64_t total, free, used;
-};
-
-struct nvml_memory_v2 {
-	unsigned version;
-	uint64_t total, reserved, free, used;
-};
-
-struct nvml_pci {
-	char legacy[16];
-	unsigned domain, bus, device, id, subsystem;
-	char bus_id[32];
-};
-
-_Static_assert(sizeof(struct nvml_memory) == 24, "nvmlMemory_t");
-_Static_assert(sizeof(struct nvml_memory_v2) == 40 && offsetof(struct nvml_memory_v2, total) == 8, "nvmlMemory_v2_t");
-_Static_assert(sizeof(struct nvml_pci) == 68 && offsetof(struct nvml_pci, bus_id) == 36, "nvmlPciInfo_t");
-
 #define MEMORY_V2 (40u | 2u << 24)
 /* Both layouts of a process record agree in the first bytes: pid at 0, memory at 8. */
 #define SHORT_RECORD 24u
 #define LONG_RECORD 32u
-
-struct nvml {
-	void *library;
-	bool started;
-	int (*init)(void);
-	int (*shutdown)(void);
-	const char *(*error_string)(int code);
-	int (*driver_version)(char *text, unsigned size);
-	int (*cuda_version)(int *version);
-	int (*cuda_version_old)(int *version);
-	int (*count)(unsigned *count);
-	int (*handle)(unsigned index, void **device);
-	int (*name)(void *device, char *text, unsigned size);
-	int (*uuid)(void *device, char *text, unsigned size);
-	int (*pci)(void *device, struct nvml_pci *pci);
-	int (*memory)(void *device, struct nvml_memory *memory);
-	int (*memory_v2)(void *device, struct nvml_memory_v2 *memory);
-	int (*capability)(void *device, int *major, int *minor);
-	int (*compute)(void *device, unsigned *count, void *records);
-	int (*graphics)(void *device, unsigned *count, void *records);
-	int (*p2p)(void *a, void *b, int capability, int *status);
-};
-
-/* A symbol that an old driver lacks leaves its fact unknown; without the required ones nothing can be said. */
-static const struct {
-	const char *name;
-	size_t offset;
-	bool required;
-} symbols[] = {
-	{ "nvmlInit_v2", offsetof(struct nvml, init), true },
-	{ "nvmlShutdown", offsetof(struct nvml, shutdown), true },
-	{ "nvmlErrorString", offsetof(struct nvml, error_string), false },
-	{ "nvmlSystemGetDriverVersion", offsetof(struct nvml, driver_version), false },
-	{ "nvmlSystemGetCudaDriverVersion_v2", offsetof(struct nvml, cuda_version), false },
-	{ "nvmlSystemGetCudaDriverVersion", offsetof(struct nvml, cuda_version_old), false },
-	{ "nvmlDeviceGetCount_v2", offsetof(struct nvml, count), true },
-	{ "nvmlDeviceGetHandleByIndex_v2", offsetof(struct nvml, handle), true },
-	{ "nvmlDeviceGetName", offsetof(struct nvml, name), false },
-	{ "nvmlDeviceGetUUID", offsetof(struct nvml, uuid), false },
-	{ "nvmlDeviceGetPciInfo_v3", offsetof(struct nvml, pci), false },
-	{ "nvmlDeviceGetMemoryInfo", offsetof(struct nvml, memory), false },
-	{ "nvmlDeviceGetMemoryInfo_v2", offsetof(struct nvml, memory_v2), false },
-	{ "nvmlDeviceGetCudaComputeCapability", offsetof(struct nvml, capability), false },
-	{ "nvmlDeviceGetComputeRunningProcesses_v3", offsetof(struct nvml, compute), false },
-	{ "nvmlDeviceGetGraphicsRunningProcesses_v3", offsetof(struct nvml, graphics), false },
-	{ "nvmlDeviceGetP2PStatus", offsetof(struct nvml, p2p), false },
-};
-
-static const char *const places[] = { "libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1" };
-
-static const struct {
-	int code;
-	const char *text;
-	const char *hint;
-} start_failures[] = {
-	{ 4, "NVML may not be used: no permission", "make /dev/nvidiactl and /dev/nvidia* readable for this user (groups `video` or `render`)" },
-	{ 9, "the NVIDIA driver is not loaded", "ask the administrator for: sudo modprobe nvidia (after a kernel update the driver must be built anew)" },
-	{ 12, "NVML lacks a library of its driver", "reinstall the driver's user space" },
-	{ 15, "the GPUs are lost", "see the kernel's log for Xid errors; a reboot is needed" },
-	{ 17, "NVML is blocked by the operating system", "look at the cgroup or container that this runs in" },
-	{ 18, "the NVIDIA kernel module and the driver's library are of different versions",
-		"the driver was updated under a running kernel module: reboot, or unload and load the module" },
-};
 
 static const struct {
 	int code;
@@ -127,95 +32,6 @@ static const struct {
 	{ 16, "needs a reset" },
 	{ 17, "blocked by the operating system" },
 };
-
-static void
-nvml_close(struct nvml *nvml)
-{
-	if (nvml->started)
-		nvml->shutdown();
-	if (nvml->library)
-		dlclose(nvml->library);
-	*nvml = (struct nvml){ 0 };
-}
-
-static void *
-open_library(const char **name)
-{
-	const char *chosen = getenv("PROVISION_NVML");
-	void *library = NULL;
-
-	if (chosen && *chosen) {
-		*name = chosen;
-		return dlopen(chosen, RTLD_NOW | RTLD_LOCAL);
-	}
-	for (size_t i = 0; i < sizeof places / sizeof *places && !library; i++) {
-		*name = places[i];
-		library = dlopen(places[i], RTLD_NOW | RTLD_LOCAL);
-	}
-	if (!library)
-		*name = places[0];
-	return library;
-}
-
-/* The kernel module's version explains why the library refuses it. */
-static const char *
-module_version(struct arena *arena)
-{
-	struct error ignored = { 0 };
-	const char *text, *end;
-	size_t size;
-
-	if (!file_load("/proc/driver/nvidia/version", 4096, arena, &text, &size, &ignored))
-		return NULL;
-	text = strstr(text, "Module  ");
-	if (!text)
-		return NULL;
-	text += strlen("Module  ");
-	end = text + strcspn(text, " \n");
-	return arena_copy_bytes(arena, text, (size_t)(end - text));
-}
-
-static bool
-start_failed(const struct nvml *nvml, int code, struct arena *arena, struct error *err)
-{
-	const char *module = module_version(arena), *words = nvml->error_string ? nvml->error_string(code) : NULL;
-
-	for (size_t i = 0; i < sizeof start_failures / sizeof *start_failures; i++) {
-		if (start_failures[i].code != code)
-			continue;
-		fail(err, FAULT_NO_DRIVER, "%s (NVML code %d%s%s)", start_failures[i].text, code, module ? "; kernel module " : "", module ? module : "");
-		return error_hint(err, "%s", start_failures[i].hint);
-	}
-	fail(err, FAULT_NO_DRIVER, "NVML does not start: %s (code %d)", words ? words : "unknown error", code);
-	return error_hint(err, "see what `nvidia-smi` says");
-}
-
-static bool
-nvml_open(struct nvml *nvml, struct arena *arena, struct error *err)
-{
-	const char *name;
-	int code;
-
-	nvml->library = open_library(&name);
-	if (!nvml->library) {
-		fail(err, FAULT_NO_DRIVER, "no NVIDIA driver: `%s` is not there", name);
-		return error_hint(err, "ask the administrator for the NVIDIA driver, and see that `nvidia-smi` works");
-	}
-	for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-		void *symbol = dlsym(nvml->library, symbols[i].name);
-
-		if (!symbol && symbols[i].required) {
-			fail(err, FAULT_NO_DRIVER, "`%s` lacks %s: the driver is too old", name, symbols[i].name);
-			return error_hint(err, "install a current NVIDIA driver");
-		}
-		memcpy((char *)nvml + symbols[i].offset, &symbol, sizeof symbol);
-	}
-	code = nvml->init();
-	if (code != NVML_OK)
-		return start_failed(nvml, code, arena, err);
-	nvml->started = true;
-	return true;
-}
 
 static const char *
 broken_text(const struct nvml *nvml, int code, struct arena *arena)
@@ -329,7 +145,8 @@ stride_of(const char *records, size_t size, unsigned count)
 }
 
 static void
-read_processes(int (*get)(void *, unsigned *, void *), void *device, struct gpu *gpu, size_t *capacity, struct arena *arena)
+read_processes(
+	int (*get)(void *, unsigned *, void *), void *device, struct gpu *gpu, size_t *capacity, struct arena *arena)
 {
 	unsigned room = 64, count;
 	char *records finally(free_text) = NULL;
@@ -432,7 +249,7 @@ gpus_read(struct gpus *gpus, struct arena *arena, struct error *err)
 		return false;
 	code = nvml.count(&count);
 	if (code != NVML_OK)
-		return start_failed(&nvml, code, arena, err);
+		return nvml_failed(&nvml, code, arena, err);
 	if (count > MOST_DEVICES)
 		return fail(err, FAULT_NO_DRIVER, "NVML speaks of %u GPUs", count);
 	if (nvml.driver_version && nvml.driver_version(driver, sizeof driver - 1) == NVML_OK)

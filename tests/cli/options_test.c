@@ -82,8 +82,10 @@ refuses(void **state)
 static void
 reads_every_kind(void **state)
 {
-	const struct line line = { { "-C", "/tmp", "apply", "m.yaml", "--target", "a", "--target=b", "-qqvy", "-k0", "--jobs=7" } };
-	const struct line more = { { "plan", "--set", "a=1", "--set", "a=x=y", "--diag", "github", "--", "-odd", "--json" } };
+	const struct line line = { { "-C", "/tmp", "apply", "m.yaml", "--target", "a", "--target=b", "-qqvy", "-k0",
+		"--jobs=7" } };
+	const struct line more = { { "plan", "--set", "a=1", "--set", "a=x=y", "--diag", "github", "--", "-odd",
+		"--json" } };
 	struct options options;
 	struct arena arena;
 	struct error err;
@@ -118,7 +120,8 @@ reads_every_kind(void **state)
 static void
 help_wins(void **state)
 {
-	const struct line lines[] = { { { "apply", "--nonsense", "-h" } }, { { "--help", "apply" } }, { { "apply", "--set", "--help" } } };
+	const struct line lines[] = { { { "apply", "--nonsense", "-h" } }, { { "--help", "apply" } },
+		{ { "apply", "--set", "--help" } } };
 	const struct line not_help = { { "why", "--", "--help" } };
 	struct options options;
 	struct arena arena;
@@ -140,8 +143,8 @@ help_wins(void **state)
 static const char *
 fake_environment(const char *name)
 {
-	static const char *const values[][2] = { { "PROVISION_JOBS", "9" }, { "PROVISION_OFFLINE", "1" }, { "PROVISION_NO_INPUT", "0" },
-		{ "PROVISION_PROGRESS", "" } };
+	static const char *const values[][2] = { { "PROVISION_JOBS", "9" }, { "PROVISION_OFFLINE", "1" },
+		{ "PROVISION_NO_INPUT", "0" }, { "PROVISION_PROGRESS", "" } };
 
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
 		if (strcmp(values[i][0], name) == 0)
@@ -272,8 +275,16 @@ manifests_are_told_from_targets(void **state)
 		const char *operand;
 		bool manifest;
 	} rows[] = {
-		{ "-", true }, { "tp4.yaml", true }, { "x.yml", true }, { "dir/x", true }, { "Provisionfile", true }, { "tp4.yaml.bak", true },
-		{ "weights", false }, { "w*", false }, { "a[bc]?", false }, { "a-b_1", false },
+		{ "-", true },
+		{ "tp4.yaml", true },
+		{ "x.yml", true },
+		{ "dir/x", true },
+		{ "Provisionfile", true },
+		{ "tp4.yaml.bak", true },
+		{ "weights", false },
+		{ "w*", false },
+		{ "a[bc]?", false },
+		{ "a-b_1", false },
 	};
 
 	(void)state;

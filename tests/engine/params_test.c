@@ -130,6 +130,7 @@ test_values(void **state)
 		"words: single\nfiles: [a, /b, ~/c, ~]\ngpus: [0, 2]\nenv: {A: 1, B: x, C: null}\nready: {timeout: 5s}\n"
 		"mounts: [{source: s, target: /t}, {source: /u, target: /v, readonly: true}]\ntoken: {env: HF}\ncontainer_port: {k: [1, 'x']}\n") == false);
 	assert_int_equal(world.errors.count, 1); /* `~` is null, not a path */
+	arena_finish(&world.arena);
 	begin(&world);
 	assert_true(fill(&world, "rule: r\nneeds: one\nname: 1.10\nport: 8000\nshare: 1\nflag: false\nsize: 2KiB\ntime: 1m30s\ndir: x/../y\nmode: podman\n"
 		"words: single\nfiles: [a, /b, ~/c, '~']\ngpus: [0, 2]\nenv: {A: 1, B: x, C: null}\nready: {timeout: 5s}\n"

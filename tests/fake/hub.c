@@ -31,7 +31,7 @@ wait_until_ready(struct fake_hub *hub, const char *ready)
 {
 	int64_t until = clock_monotonic_ms() + START_MS;
 	struct error err = { 0 };
-	json_t *urls;
+	json_t *urls = NULL;
 
 	while (!json_parse_file(ready, 4096, &urls, &err)) {
 		if (waitpid(hub->pid, NULL, WNOHANG) == hub->pid)
@@ -50,7 +50,7 @@ fake_hub_start(struct fake_hub *hub, const char *const *options)
 	size_t count = 2;
 	char *copies[32] = { 0 };
 	const char *ready;
-	json_t *urls;
+	json_t *urls = NULL;
 
 	*hub = (struct fake_hub){ .directory = "/tmp/hub-XXXXXX" };
 	arena_init(&hub->arena);
@@ -146,7 +146,7 @@ call(struct fake_hub *hub, const char *path, const char *body)
 	struct http http = { 0 };
 	struct http_response response;
 	struct error err = { 0 };
-	json_t *answer;
+	json_t *answer = NULL;
 	struct http_request request = {
 		.url = arena_printf(&hub->arena, "%s%s", hub->url, path),
 		.method = body ? "POST" : "GET",

@@ -5,7 +5,7 @@
 
 ROOT/ORG/NAME/... is the repository ORG/NAME as it is now; ROOT/ORG/NAME@REV/... is its branch or tag REV. The commit is computed from the
 content, so changing a file moves `main`; commits seen before stay available while the server lives. Listens on 127.0.0.1 alone; ports are
-ephemeral unless given. Once it listens, one line of JSON {"hub": URL, "cdn": URL, "pid": N} goes to FILE (renamed into place) or to stdout.
+ephemeral unless given. It ends when the process that started it does. Once it listens, one line of JSON {"hub": URL, "cdn": URL, "pid": N} goes to FILE (renamed into place) or to stdout.
 
 Hugging Face  HUB/api/models/ORG/NAME[/revision/REV], .../tree/REV (paged), HUB/ORG/NAME/resolve/REV/PATH. Small files come from the hub with a
               git blob id as ETag, LFS files (weights, or from --lfs-from bytes on) by a 302 to the CDN, which answers 400 and keeps a note of it
@@ -616,6 +616,12 @@ class Server(http.server.ThreadingHTTPServer):
         self.__dict__.update(shared)
 
 
+def end_with(parent):
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(0)
+
+
 def main():
     parser = argparse.ArgumentParser(description="a model hub for tests")
     parser.add_argument("root", type=pathlib.Path)
@@ -638,6 +644,7 @@ def main():
         sys.stdout.write(line)
         sys.stdout.flush()
     threading.Thread(target=cdn.serve_forever, daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     hub.serve_forever()
 
 

@@ -168,6 +168,41 @@ add_intent(void *self, const struct intent *intent, struct error *err)
 	return true;
 }
 
+static bool
+checkpoint(void *self, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err)
+{
+	const struct fake_memory *memory = self;
+
+	(void)err;
+	*bytes = NULL;
+	for (size_t i = 0; i < memory->checkpoint_count; i++)
+		if (strcmp(memory->checkpoints[i].key, key) == 0) {
+			*bytes = arena_copy_bytes(arena, memory->checkpoints[i].bytes, memory->checkpoints[i].size);
+			*size = memory->checkpoints[i].size;
+		}
+	return true;
+}
+
+static bool
+save_checkpoint(void *self, const char *key, const void *bytes, size_t size, struct error *err)
+{
+	struct fake_memory *memory = self;
+
+	for (size_t i = 0; i < memory->checkpoint_count; i++)
+		if (strcmp(memory->checkpoints[i].key, key) == 0)
+			memory->checkpoints[i--] = memory->checkpoints[--memory->checkpoint_count];
+	if (!bytes)
+		return true;
+	if (memory->checkpoint_count == FAKE_ROWS)
+		return fail(err, FAULT_IO, "the memory is full");
+	memory->checkpoints[memory->checkpoint_count++] = (struct fake_checkpoint){
+		.key = arena_copy(&memory->arena, key),
+		.bytes = arena_copy_bytes(&memory->arena, bytes, size),
+		.size = size,
+	};
+	return true;
+}
+
 static void
 take(struct fake_memory *memory, const struct outcome *outcome)
 {
@@ -186,6 +221,8 @@ take(struct fake_memory *memory, const struct outcome *outcome)
 		drop(memory->rows, &memory->count, outcome->target);
 	for (size_t i = 0; i < outcome->intents_done_count; i++)
 		drop_intent(memory, outcome->intents_done[i], NULL);
+	for (size_t i = 0; i < outcome->checkpoints_done_count; i++)
+		save_checkpoint(memory, outcome->checkpoints_done[i], NULL, 0, NULL);
 }
 
 static bool
@@ -215,10 +252,12 @@ fake_memory_init(struct fake_memory *memory)
 		.kept = kept,
 		.files = files,
 		.intents = intents,
+		.checkpoint = checkpoint,
 		.durations = durations,
 		.begin_run = begin_run,
 		.end_run = end_run,
 		.commit = commit,
+		.save_checkpoint = save_checkpoint,
 		.add_intent = add_intent,
 		.drop_intent = drop_intent,
 	};

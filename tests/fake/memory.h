@@ -7,6 +7,12 @@
 
 #define FAKE_ROWS 128
 
+struct fake_checkpoint {
+	const char *key;
+	const void *bytes;
+	size_t size;
+};
+
 struct fake_memory {
 	struct memory socket;
 	struct arena arena;
@@ -16,6 +22,8 @@ struct fake_memory {
 	size_t kept_count;
 	struct intent intents[FAKE_ROWS];
 	size_t intent_count;
+	struct fake_checkpoint checkpoints[FAKE_ROWS];
+	size_t checkpoint_count;
 	const char *history[4 * FAKE_ROWS]; /* "TARGET ACTION RESULT" of every outcome, in order */
 	size_t history_count;
 	const char *ended;                  /* the word of end_run */

@@ -185,7 +185,8 @@ bytes_of(const void *device, const char *key, json_int_t otherwise)
 EXPORT int
 nvmlDeviceGetMemoryInfo(void *device, void *memory)
 {
-	uint64_t total = bytes_of(device, "total_mib", 24576), used = bytes_of(device, "used_mib", 0) + bytes_of(device, "reserved_mib", 318);
+	uint64_t total = bytes_of(device, "total_mib", 24576);
+	uint64_t used = bytes_of(device, "used_mib", 0) + bytes_of(device, "reserved_mib", 318);
 	uint64_t answer[3] = { total, total - used, used };
 
 	if (is_missing("nvmlDeviceGetMemoryInfo"))
@@ -222,7 +223,8 @@ processes(const void *device, const char *key, unsigned *count, void *records)
 EXPORT int
 nvmlDeviceGetMemoryInfo_v2(void *device, void *memory)
 {
-	uint64_t total = bytes_of(device, "total_mib", 24576), used = bytes_of(device, "used_mib", 0), reserved = bytes_of(device, "reserved_mib", 318);
+	uint64_t total = bytes_of(device, "total_mib", 24576), used = bytes_of(device, "used_mib", 0);
+	uint64_t reserved = bytes_of(device, "reserved_mib", 318);
 	uint64_t answer[4] = { total, reserved, total - used - reserved, used };
 	unsigned version;
 
@@ -261,7 +263,8 @@ EXPORT int
 nvmlDeviceGetP2PStatus(void *a, void *b, int capability, int *status)
 {
 	const json_t *matrix = json_object_get(config, capability == 2 ? "nvlink" : "p2p");
-	const json_t *cell = json_array_get(json_array_get(matrix, (size_t)((char *)a - handles)), (size_t)((char *)b - handles));
+	const json_t *cell =
+		json_array_get(json_array_get(matrix, (size_t)((char *)a - handles)), (size_t)((char *)b - handles));
 
 	if (a == b)
 		return INVALID;

@@ -61,7 +61,7 @@ reads_all_spellings(void **state)
 		int64_t heads, kv, hidden, layers, inter, vocab, head_dim, positions;
 	} cases[] = {
 		{ "{\"model_type\":\"llama\",\"num_attention_heads\":32,\"num_key_value_heads\":8,\"hidden_size\":4096,\"num_hidden_layers\":32,"
-		  "\"intermediate_size\":14336,\"vocab_size\":128256,\"max_position_embeddings\":8192}",
+		"\"intermediate_size\":14336,\"vocab_size\":128256,\"max_position_embeddings\":8192}",
 			32, 8, 4096, 32, 14336, 128256, 128, 8192 },
 		/* No KV heads named: as many as heads. */
 		{ "{\"model_type\":\"llama\",\"num_attention_heads\":32,\"hidden_size\":4096}", 32, 32, 4096, -1, -1, -1, 128, -1 },
@@ -69,15 +69,15 @@ reads_all_spellings(void **state)
 			48, 1, 6144, 40, 24576, -1, 128, 8192 },
 		{ "{\"model_type\":\"falcon\",\"num_attention_heads\":71,\"hidden_size\":4544,\"multi_query\":true}", 71, 1, 4544, -1, -1, -1, 64, -1 },
 		{ "{\"model_type\":\"falcon\",\"num_attention_heads\":128,\"num_kv_heads\":8,\"hidden_size\":8192,\"multi_query\":true,"
-		  "\"new_decoder_architecture\":true}",
+		"\"new_decoder_architecture\":true}",
 			128, 8, 8192, -1, -1, -1, 64, -1 },
 		{ "{\"model_type\":\"chatglm\",\"num_attention_heads\":32,\"multi_query_attention\":true,\"multi_query_group_num\":2,\"num_layers\":40,"
-		  "\"hidden_size\":4096,\"ffn_hidden_size\":13696,\"padded_vocab_size\":151552,\"vocab_size\":150000,\"seq_length\":131072}",
+		"\"hidden_size\":4096,\"ffn_hidden_size\":13696,\"padded_vocab_size\":151552,\"vocab_size\":150000,\"seq_length\":131072}",
 			32, 2, 4096, 40, 13696, 151552, 128, 131072 },
 		{ "{\"model_type\":\"mpt\",\"n_heads\":32,\"d_model\":4096,\"n_layers\":32,\"attn_config\":{\"kv_n_heads\":4},\"max_seq_len\":2048}",
 			32, 4, 4096, 32, -1, -1, 128, 2048 },
 		{ "{\"model_type\":\"nemotron-nas\",\"num_attention_heads\":64,\"hidden_size\":8192,\"block_configs\":[{\"attention\":{\"no_op\":true,"
-		  "\"n_heads_in_group\":null}},{\"attention\":{\"n_heads_in_group\":8}}]}",
+		"\"n_heads_in_group\":null}},{\"attention\":{\"n_heads_in_group\":8}}]}",
 			64, 8, 8192, -1, -1, -1, 128, -1 },
 		/* The text config under its other names. */
 		{ "{\"model_type\":\"x\",\"llm_config\":{\"model_type\":\"qwen2\",\"num_attention_heads\":28,\"num_key_value_heads\":4,\"hidden_size\":3584}}",
@@ -88,7 +88,7 @@ reads_all_spellings(void **state)
 			32, 2, 4096, 40, 13696, 151552, 128, 65536 },
 		/* Numbers that are none. */
 		{ "{\"model_type\":\"llama\",\"num_attention_heads\":0,\"hidden_size\":-1,\"vocab_size\":\"many\",\"num_hidden_layers\":1e3,"
-		  "\"intermediate_size\":9223372036854775807}",
+		"\"intermediate_size\":9223372036854775807}",
 			-1, -1, -1, -1, -1, -1, -1, -1 },
 	};
 
@@ -97,19 +97,22 @@ reads_all_spellings(void **state)
 		struct error err = { 0 };
 
 		assert_true(architecture_read(cases[i].config, strlen(cases[i].config), *state, &a, &err));
-		if (number(a.heads) != cases[i].heads || number(a.kv_heads) != cases[i].kv || number(a.hidden) != cases[i].hidden ||
-			number(a.layers) != cases[i].layers || number(a.intermediate) != cases[i].inter || number(a.vocab) != cases[i].vocab ||
+		if (number(a.heads) != cases[i].heads || number(a.kv_heads) != cases[i].kv ||
+			number(a.hidden) != cases[i].hidden || number(a.layers) != cases[i].layers ||
+			number(a.intermediate) != cases[i].inter || number(a.vocab) != cases[i].vocab ||
 			number(a.head_dim) != cases[i].head_dim || number(a.max_position) != cases[i].positions)
-			fail_msg("case %zu: %lld %lld %lld %lld %lld %lld %lld %lld", i, (long long)number(a.heads), (long long)number(a.kv_heads),
-				(long long)number(a.hidden), (long long)number(a.layers), (long long)number(a.intermediate), (long long)number(a.vocab),
-				(long long)number(a.head_dim), (long long)number(a.max_position));
+			fail_msg("case %zu: %lld %lld %lld %lld %lld %lld %lld %lld", i, (long long)number(a.heads),
+				(long long)number(a.kv_heads), (long long)number(a.hidden), (long long)number(a.layers),
+				(long long)number(a.intermediate), (long long)number(a.vocab), (long long)number(a.head_dim),
+				(long long)number(a.max_position));
 	}
 }
 
 static void
 refuses_what_is_no_config(void **state)
 {
-	static const char *const cases[] = { "", "[]", "null", "{", "<!DOCTYPE html>", "version https://git-lfs.github.com/spec/v1\n", "{\"a\":1,\"a\":2}" };
+	static const char *const cases[] = { "", "[]", "null", "{", "<!DOCTYPE html>",
+		"version https://git-lfs.github.com/spec/v1\n", "{\"a\":1,\"a\":2}" };
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct architecture a = { .class = "untouched" };
@@ -126,8 +129,9 @@ static void
 bears_wrong_types(void **state)
 {
 	static const char *const values[] = { "null", "true", "\"x\"", "[]", "[1]", "{}", "{\"a\":{}}", "1.5", "-3" };
-	static const char *const keys[] = { "text_config", "vision_config", "architectures", "model_type", "quantization_config", "rope_scaling", "rope_parameters",
-		"layer_types", "block_configs", "attn_config", "mlp_only_layers", "torch_dtype", "sliding_window", "thinker_config", "first_k_dense_replace" };
+	static const char *const keys[] = { "text_config", "vision_config", "architectures", "model_type",
+		"quantization_config", "rope_scaling", "rope_parameters", "layer_types", "block_configs", "attn_config",
+		"mlp_only_layers", "torch_dtype", "sliding_window", "thinker_config", "first_k_dense_replace" };
 
 	for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
 		for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
@@ -172,19 +176,22 @@ reads_the_models_kinds(void **state)
 
 	text = "{\"model_type\":\"mamba2\",\"num_heads\":64,\"n_groups\":8,\"hidden_size\":4096}";
 	assert_true(architecture_read(text, strlen(text), *state, &a, &err));
-	text = "{\"model_type\":\"nemotron_h\",\"mamba_num_heads\":128,\"n_groups\":8,\"hybrid_override_pattern\":\"M-M*\"}";
+	text =
+		"{\"model_type\":\"nemotron_h\",\"mamba_num_heads\":128,\"n_groups\":8,\"hybrid_override_pattern\":\"M-M*\"}";
 	assert_true(architecture_read(text, strlen(text), *state, &a, &err));
 	assert_int_equal(a.mamba_heads.value, 128);
 	assert_int_equal(a.mamba_groups.value, 8);
 	assert_true(a.linear_layers);
-	text = "{\"model_type\":\"llama\",\"auto_map\":{\"AutoModel\":\"x.Y\"},\"torch_dtype\":\"float32\",\"quantization_config\":{\"quant_method\":\"fp8\","
-	       "\"weight_block_size\":[128,64]}}";
+	text = "{\"model_type\":\"llama\",\"auto_map\":{\"AutoModel\":\"x.Y\"},\"torch_dtype\":\"float32\",\"quantization_"
+		"config\":{\"quant_method\":\"fp8\","
+		"\"weight_block_size\":[128,64]}}";
 	assert_true(architecture_read(text, strlen(text), *state, &a, &err));
 	assert_true(a.auto_map);
 	assert_int_equal(a.quantisation, QUANT_FP8_BLOCK);
 	assert_int_equal(a.quant_block_n.value, 128);
 	assert_int_equal(a.quant_block_k.value, 64);
-	text = "{\"model_type\":\"qwen2\",\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128}}";
+	text =
+		"{\"model_type\":\"qwen2\",\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":128}}";
 	assert_true(architecture_read(text, strlen(text), *state, &a, &err));
 	assert_int_equal(a.quantisation, QUANT_AWQ);
 	assert_int_equal(a.quant_group.value, 128);
@@ -207,7 +214,8 @@ stretches_positions(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		const char *text = arena_printf(*state, "{\"model_type\":\"llama\",\"max_position_embeddings\":32768,%s}", cases[i].rope);
+		const char *text =
+			arena_printf(*state, "{\"model_type\":\"llama\",\"max_position_embeddings\":32768,%s}", cases[i].rope);
 		struct architecture a;
 		struct error err = { 0 };
 
@@ -264,8 +272,9 @@ counts_parameters(void **state)
 static void
 adds_headers(void **state)
 {
-	static const char config[] = "{\"model_type\":\"llama\",\"torch_dtype\":\"bfloat16\",\"num_attention_heads\":2,\"num_key_value_heads\":1,"
-				     "\"num_hidden_layers\":2,\"hidden_size\":8,\"tie_word_embeddings\":true}";
+	static const char config[] =
+		"{\"model_type\":\"llama\",\"torch_dtype\":\"bfloat16\",\"num_attention_heads\":2,\"num_key_value_heads\":1,"
+		"\"num_hidden_layers\":2,\"hidden_size\":8,\"tie_word_embeddings\":true}";
 	static const char head[] = "{\"lm_head.weight\":{\"dtype\":\"BF16\",\"shape\":[64,8],\"data_offsets\":[0,1024]}}";
 	struct architecture a;
 	struct weights weights;

@@ -54,7 +54,8 @@ load(struct arena *arena, const char *model, struct architecture *architecture)
 static const char *
 failures(const struct fit *fit, struct arena *arena)
 {
-	static const char *const names[] = { "gpus", "heads", "kv", "inter", "moe", "vocab", "vision", "mamba", "pipeline", "memory", "context" };
+	static const char *const names[] = { "gpus", "heads", "kv", "inter", "moe", "vocab", "vision", "mamba", "pipeline",
+		"memory", "context" };
 	const char *text = "", *last = "";
 
 	for (size_t i = 0; i < fit->reason_count; i++) {
@@ -227,7 +228,8 @@ warns_of_quantisation(void **state)
 		architecture.quant_group = (struct known_number){ true, cases[i].group };
 		fit_judge(&architecture, &request, *state, &fit);
 		if (fit.warning_count != cases[i].warnings)
-			fail_msg("group %lld, tp %lld: %zu warnings", (long long)cases[i].group, (long long)cases[i].tp, fit.warning_count);
+			fail_msg("group %lld, tp %lld: %zu warnings", (long long)cases[i].group, (long long)cases[i].tp,
+				fit.warning_count);
 		assert_int_equal(fit.verdict, FIT_OK);
 	}
 }
@@ -415,16 +417,20 @@ lists_shapes(void **state)
 	for (size_t i = 0; i < count; i++) {
 		if (fits[i].verdict == FIT_IMPOSSIBLE)
 			break;
-		text = arena_printf(*state, "%s%s%s%s", text, i ? "; " : "", fit_shape_name(&fits[i].shape, *state), fits[i].verdict == FIT_TIGHT ? "*" : "");
+		text = arena_printf(*state, "%s%s%s%s", text, i ? "; " : "", fit_shape_name(&fits[i].shape, *state),
+			fits[i].verdict == FIT_TIGHT ? "*" : "");
 	}
 	/* Those without a margin come behind; among the others, those that leave no GPU idle come first. */
-	assert_string_equal(text, "tp 4; tp 2, pp 2; pp 4; 2 x tp 2; 2 x pp 2; pp 3; tp 2; pp 2; 4 x tp 1*; 3 x tp 1*; 2 x tp 1*; tp 1*");
+	assert_string_equal(
+		text, "tp 4; tp 2, pp 2; pp 4; 2 x tp 2; 2 x pp 2; pp 3; tp 2; pp 2; 4 x tp 1*; 3 x tp 1*; 2 x tp 1*; tp 1*");
 }
 
 static void
 bears_any_numbers(void **state)
 {
-	struct architecture architecture = { .class = "", .model_type = "", .text_type = "", .dtype = "", .quant_method = "" };
+	struct architecture architecture = {
+		.class = "", .model_type = "", .text_type = "", .dtype = "", .quant_method = ""
+	};
 	struct fit_request request = request_of(1024, 1024, 1024);
 	struct fit fit;
 

@@ -105,7 +105,12 @@ machine(struct gpus *gpus, struct gpu *items, struct gpu_process *process)
 
 	*process = (struct gpu_process){ .pid = 4711, .memory = 20 * GIB, .name = "python3", .user = "wang" };
 	for (unsigned i = 0; i < 5; i++)
-		items[i] = (struct gpu){ .index = i, .uuid = uuids[i], .name = "NVIDIA GeForce RTX 3090", .pci = "", .total = 24 * GIB, .free = 24 * GIB };
+		items[i] = (struct gpu){ .index = i,
+			.uuid = uuids[i],
+			.name = "NVIDIA GeForce RTX 3090",
+			.pci = "",
+			.total = 24 * GIB,
+			.free = 24 * GIB };
 	items[1].used = 20 * GIB;
 	items[1].processes = process;
 	items[1].process_count = 1;
@@ -156,7 +161,8 @@ chooses(void **state)
 		const char *text = "";
 
 		assert_true(gpuset_parse(cases[i].json, *state, &set, &err));
-		if (gpuset_choose(&set, &gpus, &cases[i].reserved, cases[i].reserved >= 0, "training", *state, &chosen, &count, &err)) {
+		if (gpuset_choose(
+				&set, &gpus, &cases[i].reserved, cases[i].reserved >= 0, "training", *state, &chosen, &count, &err)) {
 			for (size_t n = 0; n < count; n++)
 				text = arena_printf(*state, "%s%s%u", text, n ? " " : "", chosen[n]->index);
 			if (!cases[i].chosen || strcmp(text, cases[i].chosen) != 0)

@@ -82,7 +82,8 @@ told(struct world *world, const struct seen *seen)
 static void
 judges_gpus(void **state)
 {
-	static const char busy[] = "{\"gpus\": [{}, {\"used_mib\": 20480, \"processes\": [{\"pid\": 4000001, \"mib\": 20480}]}, {}, {\"used_mib\": 9000}]}";
+	static const char busy[] =
+		"{\"gpus\": [{}, {\"used_mib\": 20480, \"processes\": [{\"pid\": 4000001, \"mib\": 20480}]}, {}, {\"used_mib\": 9000}]}";
 	static const struct {
 		const char *json, *wish;
 		const char *found;  /* "": passes */
@@ -125,7 +126,8 @@ judges_gpus(void **state)
 		fake_gpus(world->scratch, FAKE_NVML, cases[i].json);
 		snprintf(text, sizeof text, CHECK("%s"), cases[i].wish);
 		seen = plan(world, text);
-		if (seen->refused != (*cases[i].found && !advice) || (*cases[i].found ? !strstr(told(world, seen), cases[i].found) : *told(world, seen)))
+		if (seen->refused != (*cases[i].found && !advice) ||
+			(*cases[i].found ? !strstr(told(world, seen), cases[i].found) : *told(world, seen)))
 			fail_msg("case %zu: %s", i, told(world, seen));
 		if (strncmp(seen->detail->look.summary, cases[i].summary, strlen(cases[i].summary)) != 0)
 			fail_msg("case %zu: %s", i, seen->detail->look.summary);
@@ -137,7 +139,8 @@ tells_all_at_once(void **state)
 {
 	struct world *world = *state;
 	const struct seen *seen = plan(world,
-		CHECK("    gpus: {count: 8, name: H100}\n    driver: \">=600\"\n    commands: [no-such-program]\n    disk: [{path: /, free: 8000TB}, {path: /no/such, free: 1B}]\n"));
+		CHECK("    gpus: {count: 8, name: H100}\n    driver: \">=600\"\n    commands: [no-such-program]\n    disk: "
+			"[{path: /, free: 8000TB}, {path: /no/such, free: 1B}]\n"));
 
 	assert_true(seen->refused);
 	assert_int_equal(seen->detail->findings.count, 5);
@@ -219,13 +222,17 @@ judges_identity_once_recorded(void **state)
 	int port, fd = listen_on(&port);
 
 	close(fd);
-	snprintf(text, sizeof text, CHECK("    gpus: {count: 1, free: true}\n    driver: \">=500\"\n    ports: [%d]\n    hubs: [http://127.0.0.1:%d/]\n"), port, port);
+	snprintf(text, sizeof text,
+		CHECK("    gpus: {count: 1, free: true}\n    driver: \">=500\"\n    ports: [%d]\n    hubs: "
+			"[http://127.0.0.1:%d/]\n"),
+		port, port);
 	world->site.wishes.offline = true;
 	assert_int_equal(site_apply(&world->site, text).status, STATUS_OK);
 	world->site.wishes.offline = false;
 	assert_string_equal(pairs_get(&site_record(&world->site, "check")->outputs, "driver"), "575.57.08");
 	assert_string_equal(pairs_get(&site_record(&world->site, "check")->outputs, "cuda"), "12.9");
-	assert_memory_equal(pairs_get(&site_record(&world->site, "check")->outputs, "gpus"), "GPU-00000000-0000-0000-0000-000000000000,GPU-", 45);
+	assert_memory_equal(pairs_get(&site_record(&world->site, "check")->outputs, "gpus"),
+		"GPU-00000000-0000-0000-0000-000000000000,GPU-", 45);
 
 	/* The GPU is in use, the port taken, the hub gone. */
 	fake_gpus(world->scratch, FAKE_NVML, "{\"gpus\": [{\"used_mib\": 20000}]}");
@@ -266,7 +273,9 @@ asks_hubs(void **state)
 
 	close(closed);
 	assert_int_equal(pthread_create(&thread, NULL, answer_once, &fd), 0);
-	snprintf(text, sizeof text, CHECK("    hubs: [http://127.0.0.1:%d/, http://127.0.0.1:%d/, http://127.0.0.1:%d/, http://127.0.0.1:%d/a]\n"), good, silent, gone, silent);
+	snprintf(text, sizeof text,
+		CHECK("    hubs: [http://127.0.0.1:%d/, http://127.0.0.1:%d/, http://127.0.0.1:%d/, http://127.0.0.1:%d/a]\n"),
+		good, silent, gone, silent);
 	before = clock_monotonic_ms();
 	seen = plan(world, text);
 	assert_true(clock_monotonic_ms() - before < 8000);
@@ -311,11 +320,13 @@ judges_the_engine(void **state)
 		seen = plan(world, WISH);
 		if (seen->refused == cases[i].good)
 			fail_msg("case %zu: %s", i, told(world, seen));
-		assert_true(cases[i].good || strstr(told(world, seen), "E0512 containers cannot see the GPUs; host driver: ok, 4 GPUs; Docker 20.10"));
+		assert_true(cases[i].good ||
+			strstr(told(world, seen), "E0512 containers cannot see the GPUs; host driver: ok, 4 GPUs; Docker 20.10"));
 	}
 	seen = plan(world, CHECK("    container: {version: \">=99\"}\n"));
 	assert_non_null(strstr(told(world, seen), "E0513 Docker 20.10"));
-	seen = plan(world, CHECK("    container: {version: \">=20\"}\n    gpus: {count: 4}\n    disk: [{path: /, free: 1B}]\n"));
+	seen = plan(
+		world, CHECK("    container: {version: \">=20\"}\n    gpus: {count: 4}\n    disk: [{path: /, free: 1B}]\n"));
 	assert_true(seen->passed_now);
 	assert_memory_equal(seen->detail->look.summary, "4 GPUs, 24 GiB each, ", 21);
 	assert_non_null(strstr(seen->detail->look.summary, "B free, Docker 20.10"));

@@ -132,6 +132,7 @@ life(void **state)
 		assert_string_equal(pairs_get(&record->outputs, "files"), "6");
 		assert_int_equal(strlen(pairs_get(&record->outputs, "commit")), i < 2 ? 40 : 0);
 		assert_int_equal(record->artifacts.count, 6);
+		assert_int_equal(site.memory.checkpoint_count, 0);
 
 		fake_hub_reset(&hub);
 		seen = site_plan(&site, text, "weights");
@@ -324,6 +325,8 @@ contents(void **state)
 	result = site_apply(&site, hub_target("huggingface", "acme/odd", ""));
 	assert_int_equal(result.error.fault, FAULT_CODE_REFUSED);
 	assert_false(is_there(&site, "out/tokenizer.json"));
+	site_finish(&site);
+	site_init(&site, rules);
 	fake_hub_write(&hub, "acme/odd/tokenizer.json", "{}", 2);
 	fake_hub_fill(&hub, "acme/odd/model-2.safetensors", 5000, 1);
 	result = site_apply(&site, hub_target("huggingface", "acme/odd", ""));

@@ -604,6 +604,22 @@ test_old_one_comes_back(void **state)
 }
 
 static void
+test_old_one_is_waited_for(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result = run(world, APPLY, "delay=700", "");
+
+	expect_ok(&result, 1);
+	result = run(world, APPLY, "exit=1", "");
+	assert_int_equal(result.error.fault, FAULT_START);
+	assert_true(service_is_listening("127.0.0.1", world->port));
+	/* The target's own limit counts, too. */
+	result = run(world, APPLY, "delay=60000", "    timeout: 300ms\n");
+	assert_int_equal(result.error.fault, FAULT_NOT_READY);
+	assert_non_null(strstr(result.error.text, "within 0.3 s"));
+}
+
+static void
 test_first_start_fails_clean(void **state)
 {
 	struct world *world = *state;
@@ -722,7 +738,7 @@ test_gpus_are_dealt_out(void **state)
 	struct world *world = *state;
 	struct process_id found[4];
 
-	set_gpus(world, "{\"gpus\": [" GPU("a", "300", "") "," GPU("b", "300", "") "," GPU("c", "300", "") "]}");
+	set_gpus(world, "{\"gpus\": [" GPU("a", "0", "") "," GPU("b", "0", "") "," GPU("c", "0", "") "]}");
 	struct apply_result result = run(world, APPLY, "one", "    gpus: [1, 2]\n    replicas: 2\n");
 	expect_ok(&result, 1);
 	struct record record = recorded(world);
@@ -733,8 +749,9 @@ test_gpus_are_dealt_out(void **state)
 	}
 	assert_non_null(record_artifact(&record, ARTIFACT_GPU, "GPU-b"));
 
-	/* Somebody else took one meanwhile: the old ones had to go first, and are back. Who it is, is said. */
-	set_gpus(world, arena_printf(&arena, "{\"gpus\": [" GPU("a", "20300", "{\"pid\": %d, \"mib\": 20000}") "," GPU("b", "300", "") "," GPU("c", "300", "") "]}",
+	/* Somebody else took one meanwhile: that is found before the old ones are touched. Who it is, is said. */
+	pid_t old = recorded_pid(world);
+	set_gpus(world, arena_printf(&arena, "{\"gpus\": [" GPU("a", "20000", "{\"pid\": %d, \"mib\": 20000}") "," GPU("b", "0", "") "," GPU("c", "0", "") "]}",
 		(int)getpid()));
 	result = run(world, APPLY, "one", "    gpus: [0, 1]\n    replicas: 2\n");
 	assert_int_equal(result.error.fault, FAULT_GPU_HELD);
@@ -743,10 +760,10 @@ test_gpus_are_dealt_out(void **state)
 	assert_int_equal(count_instances(), 2);
 	result = run(world, PLAN, "one", "    gpus: [1, 2]\n    replicas: 2\n");
 	assert_int_equal(result.changed, 0);
+	assert_int_equal(recorded_pid(world), old);
 
 	/* A GPU in common is enough to have to wait for it, on whatever port. */
 	world->port = free_port();
-	pid_t old = recorded_pid(world);
 	result = run(world, APPLY, "one", "    gpus: [1]\n");
 	expect_ok(&result, 1);
 	assert_false(runs(old));
@@ -1043,6 +1060,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_start_look_destroy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_swap, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_old_one_comes_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_old_one_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_first_start_fails_clean, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_port_is_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_reserved_gpus, set_up, tear_down),

@@ -42,8 +42,10 @@ static const struct row rows[] = {
 			 "   |     ^^^^^^^^^^^^^ unknown key\n"
 			 "   |\n"
 			 "   = help: did you mean `container_port`?\n",
-		.brief = "manifests/tp3.yaml:2:5: error[E0102]: unknown key `contaner_port` in target `service` (rule: service)\n",
-		.github = "::error file=manifests/tp3.yaml,line=2,col=5,title=E0102::unknown key `contaner_port` in target `service` "
+		.brief = "manifests/tp3.yaml:2:5: error[E0102]: unknown key `contaner_port` in target `service` (rule: "
+			 "service)\n",
+		.github = "::error file=manifests/tp3.yaml,line=2,col=5,title=E0102::unknown key `contaner_port` in "
+			  "target `service` "
 			  "(rule: service); help: did you mean `container_port`?\n",
 	},
 	{

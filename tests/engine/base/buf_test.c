@@ -75,6 +75,7 @@ bytes_may_be_zero(void **state)
 	buf_init(&buf, 100);
 	buf_add(&buf, "a\0b", 3);
 	buf_add(&buf, NULL, 0);
+	buf_printf(&buf, "%s", "");
 	buf_add(&buf, "c", 1);
 	assert_int_equal(buf.size, 4);
 	assert_memory_equal(buf.data, "a\0bc", 5);

@@ -44,6 +44,13 @@ nothing_to_release(void **state)
 	close_fd(&fd);
 	assert_int_equal(fd, -1);
 	assert_int_equal(fcntl(copy, F_GETFD), -1);
+	/* 0 is a descriptor too. */
+	copy = dup(STDIN_FILENO);
+	fd = STDIN_FILENO;
+	close_fd(&fd);
+	assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1);
+	assert_int_equal(dup2(copy, STDIN_FILENO), STDIN_FILENO);
+	close(copy);
 	free_text(&text);
 	text = strdup("x");
 	free_text(&text);

@@ -71,12 +71,22 @@ clocks_go_forward(void **state)
 {
 	int64_t now = clock_now_ns();
 	int64_t start = clock_monotonic_ms();
+	clock_t used = clock();
 
 	(void)state;
 	assert_true(now > INT64_C(1700000000) * 1000 * MS);
 	clock_sleep_ms(120, NULL);
 	assert_in_range(clock_monotonic_ms() - start, 120, 10000);
 	assert_true(clock_now_ns() - now >= 100 * MS);
+	/* It slept, and did not turn in circles. */
+	assert_true(clock() - used < CLOCKS_PER_SEC / 20);
+	for (int i = 0; i < 20; i++) {
+		struct timespec time;
+
+		clock_sleep_ms(7, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &time);
+		assert_in_range((int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000 + 100 - clock_monotonic_ms(), 0, 100);
+	}
 }
 
 static volatile bool cancelled;

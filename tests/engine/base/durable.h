@@ -1,12 +1,14 @@
-/* durable.h - what was made durable, in which order: stands in for fsync and rename of the C library, and lets one of them fail.
+/* durable.h - what was made durable, in which order: stands in for fsync, rename and fchmod of the C library, and lets them fail.
  *
  * Included by a test, these are the functions that the library under test calls. */
 #pragma once
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@ static struct {
 	int count;       /* of syncs */
 	int failing;     /* this one fails, counted from 1; 0: none */
 	int number;      /* with this errno */
+	bool no_modes;   /* fchmod fails too */
 } durable;
 
 static inline void
@@ -54,6 +57,16 @@ fsync(int fd)
 	}
 	durable_note("sync", path);
 	return (int)syscall(SYS_fsync, fd);
+}
+
+int
+fchmod(int fd, mode_t mode)
+{
+	if (durable.no_modes) {
+		errno = EPERM;
+		return -1;
+	}
+	return (int)syscall(SYS_fchmod, fd, mode);
 }
 
 int

@@ -101,6 +101,15 @@ long_text_is_cut_between_characters(void **state)
 	text[sizeof err.text - 1] = '\0';
 	(fail)(&err, FAULT_IO, "%s", text);
 	assert_string_equal(err.text, text);
+	/* One more is cut, and what stands behind it in the error is left alone. */
+	text[sizeof err.text - 1] = 'b';
+	text[sizeof err.text] = '\0';
+	error_label(&err, "label");
+	error_wrap(&err, "%s", "");
+	memset(err.label, 'l', sizeof err.label - 1);
+	(fail)(&err, FAULT_IO, "%s", text);
+	assert_true(text_ends(err.text, "b\xe2\x80\xa6"));
+	assert_int_equal(strlen(err.text), sizeof err.text - 1);
 	text[sizeof err.hint - 1] = '\0';
 	error_hint(&err, "%s", text);
 	assert_string_equal(err.hint, text);
@@ -184,8 +193,16 @@ a_file_without_a_line_is_nowhere(void **state)
 	errors_add(&errors, &err);
 	fail_at(&err, (struct place){ "z.yaml", 1, 1, 0 }, FAULT_IO, "first");
 	errors_add(&errors, &err);
+	fail_at(&err, (struct place){ "a.yaml", 0, 0, 0 }, FAULT_IO, "last");
+	errors_add(&errors, &err);
+	fail_at(&err, (struct place){ NULL, 5, 0, 0 }, FAULT_IO, "last");
+	errors_add(&errors, &err);
+	fail_at(&err, (struct place){ "z.yaml", 2, 1, 0 }, FAULT_IO, "second");
+	errors_add(&errors, &err);
 	errors_sort(&errors);
 	assert_string_equal(errors.items[0].text, "first");
+	assert_string_equal(errors.items[1].text, "second");
+	assert_string_equal(errors.items[4].text, "last");
 	arena_finish(&arena);
 }
 

@@ -62,6 +62,7 @@ codes_are_found_again_and_unique(void **state)
 	assert_int_equal(fault_find(""), FAULT_NONE);
 	assert_int_equal(fault_find("E04011"), FAULT_NONE);
 	assert_int_equal(fault_find("W0401"), FAULT_NONE);
+	assert_ptr_equal(fault_row(FAULT_COUNT), fault_row(FAULT_INTERNAL));
 	assert_ptr_equal(fault_row((enum fault)(FAULT_COUNT + 5)), fault_row(FAULT_INTERNAL));
 }
 

@@ -182,6 +182,7 @@ expansion(void **state)
 		{ "src/[xy].?", "src/x.c src/y.h" },
 		{ "src/.hidden/*", "src/.hidden/x.c" },
 		{ "src/**a/x.c", "src/a/x.c" },
+		{ "src/.*", "src/.dot.c src/.hidden" },
 	};
 	struct scratch *scratch = *state;
 	struct arena arena = { 0 };
@@ -206,6 +207,7 @@ expansion(void **state)
 static void
 what_was_there_before_stays(void **state)
 {
+	static const char *const loops[] = { "src/a/loop/*", "src/*/loop/*", "src/**/loop/*", "src/a/loop/**", "src/*/loop/**/x" };
 	struct scratch *scratch = *state;
 	struct strings paths = { 0 };
 	struct arena arena = { 0 };
@@ -226,6 +228,13 @@ what_was_there_before_stays(void **state)
 	assert_false(glob_expand(scratch_path(scratch, "**/x"), &arena, &paths, &err));
 	assert_int_equal(err.fault, FAULT_TOO_LARGE);
 	assert_int_equal(paths.count, 4);
+	/* What cannot be listed is an error, on each way that leads there. */
+	assert_int_equal(symlinkat("loop", scratch->fd, "src/a/loop"), 0);
+	for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
+		assert_false(glob_expand(scratch_path(scratch, loops[i]), &arena, &paths, &err));
+		assert_int_equal(err.fault, FAULT_IO);
+		assert_int_equal(paths.count, 4);
+	}
 	if (geteuid() != 0) {
 		assert_int_equal(fchmodat(scratch->fd, "other", 0, 0), 0);
 		assert_false(glob_expand(scratch_path(scratch, "other/*"), &arena, &paths, &err));

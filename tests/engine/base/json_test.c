@@ -76,6 +76,7 @@ a_nul_byte_is_refused(void **state)
 static void
 depth_is_counted_outside_of_strings(void **state)
 {
+	char *exact;
 	static const struct {
 		const char *open, *middle, *close;
 		size_t count;
@@ -100,6 +101,12 @@ depth_is_counted_outside_of_strings(void **state)
 	assert_true(json_depth_ok("]]]]", 4, 0));
 	assert_false(json_depth_ok("]]]][", 5, 0));
 	assert_true(json_depth_ok("\"\\", 2, 0));
+	assert_true(json_depth_ok("]][", 3, 1));
+	/* Just so many bytes: a sanitizer sees one more. */
+	exact = malloc(3);
+	memcpy(exact, "[[\"", 3);
+	assert_true(json_depth_ok(exact, 3, 2));
+	free(exact);
 }
 
 static void
@@ -165,6 +172,8 @@ paths_are_looked_up(void **state)
 	memset(long_key, 'a', sizeof long_key - 1);
 	long_key[sizeof long_key - 1] = '\0';
 	assert_null(json_at(value, long_key));
+	long_key[256] = '\0';
+	assert_null(json_at(value, long_key));
 }
 
 static void
@@ -198,7 +207,7 @@ quoting(void **state)
 		{ "\xff", "\"\xef\xbf\xbd\"" },
 		{ "a\xe5\x81", "\"a\xef\xbf\xbd\xef\xbf\xbd\"" },
 		{ "\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"" },
-		{ "a/b", "\"a/b\"" },
+		{ "a/b ~", "\"a/b ~\"" },
 		{ "bfnrt", "\"bfnrt\"" },
 	};
 

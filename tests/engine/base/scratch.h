@@ -1,6 +1,7 @@
 /* scratch.h - a directory of its own for each test, gone afterwards. */
 #pragma once
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
@@ -12,8 +13,22 @@
 struct scratch {
 	char path[64];
 	int fd;
+	size_t open; /* descriptors when it began */
 	char at[PATH_MAX]; /* of the last scratch_path */
 };
+
+static inline size_t
+count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t count = 0;
+
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count;
+}
 
 static inline int
 scratch_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -35,6 +50,7 @@ scratch_setup(void **state)
 	if (!mkdtemp(scratch->path))
 		return -1;
 	scratch->fd = open(scratch->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	scratch->open = count_descriptors();
 	*state = scratch;
 	return scratch->fd < 0 ? -1 : 0;
 }
@@ -43,11 +59,13 @@ static inline int
 scratch_teardown(void **state)
 {
 	struct scratch *scratch = *state;
+	/* Nothing that was opened meanwhile is open still. */
+	int leaked = count_descriptors() != scratch->open;
 
 	close(scratch->fd);
 	nftw(scratch->path, scratch_remove, 16, FTW_DEPTH | FTW_PHYS);
 	free(scratch);
-	return 0;
+	return leaked ? -1 : 0;
 }
 
 /* The path of `name` in it; good until the next call. */

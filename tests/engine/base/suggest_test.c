@@ -42,6 +42,8 @@ the_limit_is_a_third(void **state)
 		const char *word, *candidate;
 		bool near;
 	} cases[] = {
+		{ "badc", "abcd", false }, { "bacd", "abcd", true }, { "", "ab", false }, { "AZ", "az", true }, { "AZ", "bz", true }, { "AZ", "ya", false },
+		{ "AAAA", "aabb", false }, { "ZZZZ", "zzzx", true }, { "ZZZZ", "zzxx", false }, { "AAAA", "aaaa", true },
 		{ "ab", "ax", true }, { "ab", "xy", false }, { "abcde", "xycde", false }, { "abcdef", "xycdef", true },
 		{ "abcdef", "xyzdef", false }, { "abcdefgh", "xyzdefgh", false }, { "abcdefghi", "xyzdefghi", true },
 	};
@@ -69,6 +71,13 @@ the_nearer_one_wins_and_the_first_of_equals(void **state)
 	long_word[sizeof long_word - 1] = '\0';
 	assert_null(suggest_better(long_word, NULL, "aaaa"));
 	assert_null(suggest_better("aaaa", NULL, long_word));
+	long_word[81] = '\0';
+	assert_null(suggest_better(long_word, NULL, long_word + 1));
+	/* The longest that is looked at, on both sides. */
+	long_word[80] = '\0';
+	assert_ptr_equal(suggest_better(long_word, NULL, long_word + 1), long_word + 1);
+	assert_ptr_equal(suggest_better(long_word + 1, NULL, long_word), long_word);
+	assert_ptr_equal(suggest_better(long_word, NULL, long_word), long_word);
 }
 
 int

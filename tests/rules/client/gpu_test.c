@@ -67,14 +67,17 @@ reads_a_machine(void **state)
 	struct world *world = *state;
 	const struct gpu *gpu;
 
-	must_read(world, "{\"gpus\": [{\"used_mib\": 100}, {\"uuid\": \"GPU-abc\", \"name\": \"NVIDIA A100\", \"total_mib\": 81920, \"capability\": [8, 0]}]}");
+	must_read(world,
+		"{\"gpus\": [{\"used_mib\": 100}, {\"uuid\": \"GPU-abc\", \"name\": \"NVIDIA A100\", \"total_mib\": 81920, "
+		"\"capability\": [8, 0]}]}");
 	assert_string_equal(world->gpus.driver, "575.57.08");
 	assert_string_equal(world->gpus.cuda, "12.9");
 	assert_int_equal(world->gpus.count, 2);
 	gpu = &world->gpus.items[0];
 	assert_string_equal(gpu->name, "NVIDIA GeForce RTX 3090");
 	assert_string_equal(gpu->pci, "00000000:01:00.0");
-	assert_true(gpu->total == 24576 * MIB && gpu->reserved == 318 * MIB && gpu->used == 418 * MIB && gpu->free == 24158 * MIB);
+	assert_true(
+		gpu->total == 24576 * MIB && gpu->reserved == 318 * MIB && gpu->used == 418 * MIB && gpu->free == 24158 * MIB);
 	assert_true(gpu->major == 8 && gpu->minor == 6 && !gpu->broken);
 	assert_ptr_equal(gpus_find(&world->gpus, "GPU-abc"), &world->gpus.items[1]);
 	assert_ptr_equal(gpus_find(&world->gpus, "1"), &world->gpus.items[1]);
@@ -118,7 +121,9 @@ bears_old_drivers(void **state)
 	assert_int_equal(gpu->major, 0);
 	assert_int_equal(gpu->process_count, 0);
 	assert_int_equal(world->gpus.p2p[1], -1);
-	must_read(world, "{\"missing\": [\"nvmlDeviceGetMemoryInfo_v2\", \"nvmlDeviceGetMemoryInfo\"], \"cuda_code\": 12, \"gpus\": [{}]}");
+	must_read(world,
+		"{\"missing\": [\"nvmlDeviceGetMemoryInfo_v2\", \"nvmlDeviceGetMemoryInfo\"], \"cuda_code\": 12, \"gpus\": "
+		"[{}]}");
 	assert_null(world->gpus.items[0].broken);
 	assert_true(world->gpus.items[0].total == 0);
 	assert_string_equal(world->gpus.cuda, "12.9");
@@ -156,8 +161,10 @@ reads_processes_of_either_stride(void **state)
 			const struct gpu *gpu;
 
 			for (unsigned i = 0; i < counts[c]; i++)
-				list = arena_printf(&world->arena, "%s%s{\"pid\": %u, \"mib\": %u}", list, i ? ", " : "", 4000000 + i, i + 1);
-			must_read(world, arena_printf(&world->arena, "{\"stride\": %u, \"gpus\": [{\"processes\": [%s]}]}", strides[s], list));
+				list = arena_printf(
+					&world->arena, "%s%s{\"pid\": %u, \"mib\": %u}", list, i ? ", " : "", 4000000 + i, i + 1);
+			must_read(world,
+				arena_printf(&world->arena, "{\"stride\": %u, \"gpus\": [{\"processes\": [%s]}]}", strides[s], list));
 			gpu = &world->gpus.items[0];
 			assert_int_equal(gpu->process_count, counts[c]);
 			for (unsigned i = 0; i < counts[c]; i++) {
@@ -216,7 +223,9 @@ reads_links(void **state)
 {
 	struct world *world = *state;
 
-	must_read(world, "{\"gpus\": [" FOUR "], \"p2p\": [[0, 0, 4, 4], [0, 0, 4, 4], [4, 4, 0, 0], [4, 4, 0, 0]], \"nvlink\": [[0, 0], [0, 0]]}");
+	must_read(world,
+		"{\"gpus\": [" FOUR
+		"], \"p2p\": [[0, 0, 4, 4], [0, 0, 4, 4], [4, 4, 0, 0], [4, 4, 0, 0]], \"nvlink\": [[0, 0], [0, 0]]}");
 	assert_int_equal(world->gpus.p2p[0 * 4 + 1], 1);
 	assert_int_equal(world->gpus.p2p[1 * 4 + 2], 0);
 	assert_int_equal(world->gpus.nvlink[0 * 4 + 1], 1);

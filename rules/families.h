@@ -1,0 +1,34 @@
+/* families.h - tables of what is known of model families and of vLLM's classes: the place to teach it another one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "architecture.h"
+
+/* How the layers of a family are built, and the defaults of its class where they are known for certain. */
+struct family {
+	const char *type;
+	bool ungated;          /* MLP of two matrices */
+	bool four_norms;
+	bool qkv_bias;
+	bool inner_four_times; /* intermediate_size is 4 x hidden if absent */
+	bool tied;             /* unless the config says otherwise */
+	bool glm_vision;
+	int64_t window_every;  /* all layers but each n-th look back `sliding_window` alone; 0: all of them do */
+	int64_t heads, kv_heads, layers, hidden, intermediate, vocab;
+};
+
+/* What is known of vLLM's own class for a model. */
+struct model_class {
+	const char *name;
+	struct known_number pipeline;
+	bool data_mode;
+	int64_t image_patches, image_tokens, video_tokens, video_steps;
+};
+
+/* By model_type; NULL: unknown. */
+const struct family *family_of(const char *type);
+
+/* By architectures[0]; NULL: unknown, which is no refusal. */
+const struct model_class *class_of(const char *name);

@@ -168,7 +168,7 @@ show(struct applying *applying, const struct chain *chain)
 
 	if (plan->verdict == VERDICT_NOTHING && !session->options.json) {
 		if (session->options.quiet < 2)
-			verdict_nothing(&session->out, plan, &session->known,
+			verdict_nothing(&session->out, plan->counts[ACTION_NONE], session->known.stats, session->known.hashes,
 				clock_monotonic_ms() - session->started_ms, &session->arena);
 	} else {
 		planning_show(session, applying->shape, chain);
@@ -327,6 +327,8 @@ command_apply(struct session *session)
 	enum status status = session_find(session, true);
 	enum status learnt;
 
+	if (status == STATUS_OK && session_sealed(session))
+		return STATUS_OK;
 	*applying = (struct applying){ .session = session, .shape = &first, .next_run = run_new_id(session) };
 	if (status == STATUS_OK)
 		status = session_load(session, session->found.manifest, &first);
@@ -340,6 +342,8 @@ command_apply(struct session *session)
 			status = detail_status(applying, apply_all(applying));
 		/* What was read once need not be read again, whatever came of it. */
 		learnt = session_learn(session);
+		if (status == STATUS_OK && learnt == STATUS_OK && applying->shape->plan.verdict == VERDICT_NOTHING)
+			learnt = session_seal(session, applying->shape);
 		status = learnt == STATUS_OK ? status : status_worse(status, learnt);
 	}
 	summary_show(session, &(struct summary){

@@ -63,8 +63,12 @@ command_plan(struct session *session)
 	struct shape shape = { 0 };
 	struct chain chain = { .count = 0 };
 	struct strings tried = { 0 };
-	enum status status = session_look(session, &shape, true);
+	enum status status = session_find(session, true);
 
+	if (status == STATUS_OK && session_sealed(session))
+		return STATUS_OK;
+	if (status == STATUS_OK)
+		status = session_look_found(session, &shape, true);
 	if (status == STATUS_OK)
 		status = session_plan(session, &shape);
 	if (status == STATUS_OK) {
@@ -72,7 +76,7 @@ command_plan(struct session *session)
 		if (shape.plan.verdict == VERDICT_INFEASIBLE && !session->options.no_fallback)
 			planning_chain(session, &shape, shape.plan.classes, &tried, &chain);
 		if (shape.plan.verdict == VERDICT_NOTHING && !session->options.json && !session->options.verbose)
-			verdict_nothing(&session->out, &shape.plan, &session->known,
+			verdict_nothing(&session->out, shape.plan.counts[ACTION_NONE], session->known.stats, session->known.hashes,
 				clock_monotonic_ms() - session->started_ms, &session->arena);
 		else
 			planning_show(session, &shape, &chain);

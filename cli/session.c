@@ -12,7 +12,11 @@
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/seal.h"
+#include "report/verdict.h"
 #include "rules/rules.h"
+
+#define SEAL_LIMIT ((size_t)15 << 20) /* what the cache keeps in one piece */
 
 static const char *
 environment(const char *name)
@@ -347,6 +351,53 @@ session_inspect(struct session *session, struct shape *shape, bool estimate)
 	return STATUS_OK;
 }
 
+/* Options that ask for more than whether anything is to do. */
+static bool
+asks_for_more(const struct session *session)
+{
+	const struct options *options = &session->options;
+
+	return options->json || options->verbose || options->deep || options->refresh || options->sets.count || session->targets.count ||
+	       options->excludes.count || options->replaces.count;
+}
+
+bool
+session_sealed(struct session *session)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	struct ledger *ledger = NULL;
+	const struct memory *memory;
+	struct error ignored;
+	const void *bytes;
+	struct seal seal;
+	size_t size;
+	bool holds;
+
+	if (asks_for_more(session) || !ledger_open_reading(session->found.cache, &ledger, &ignored))
+		return false;
+	memory = ledger_memory(ledger);
+	holds = memory->checkpoint(memory->self, SEAL_KEY, &arena, &bytes, &size, &ignored) && bytes &&
+		seal_holds(bytes, size, session->found.manifest, &seal);
+	ledger_close(ledger);
+	if (holds && session->options.quiet < 2)
+		verdict_nothing(&session->out, seal.targets, seal.files, 0, clock_monotonic_ms() - session->started_ms, &session->arena);
+	return holds;
+}
+
+enum status
+session_seal(struct session *session, const struct shape *shape)
+{
+	struct buf bytes finally(buf_finish) = { 0 };
+	struct error err = { 0 };
+
+	buf_init(&bytes, SEAL_LIMIT);
+	if (asks_for_more(session) || !seal_make(&shape->inspection, &bytes))
+		return STATUS_OK;
+	if (session->memory->save_checkpoint(session->memory->self, SEAL_KEY, bytes.data, bytes.size, &err))
+		return STATUS_OK;
+	return session_fail(session, &err, NULL);
+}
+
 enum status
 session_plan(struct session *session, struct shape *shape)
 {
@@ -358,17 +409,23 @@ session_plan(struct session *session, struct shape *shape)
 }
 
 enum status
-session_look(struct session *session, struct shape *shape, bool estimate)
+session_look_found(struct session *session, struct shape *shape, bool estimate)
 {
-	enum status status = session_find(session, true);
+	enum status status = session_load(session, session->found.manifest, shape);
 
-	if (status == STATUS_OK)
-		status = session_load(session, session->found.manifest, shape);
 	if (status == STATUS_OK)
 		status = session_read(session);
 	if (status == STATUS_OK)
 		status = session_inspect(session, shape, estimate);
 	return status;
+}
+
+enum status
+session_look(struct session *session, struct shape *shape, bool estimate)
+{
+	enum status status = session_find(session, true);
+
+	return status == STATUS_OK ? session_look_found(session, shape, estimate) : status;
 }
 
 enum status

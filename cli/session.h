@@ -77,12 +77,21 @@ enum status session_read(struct session *session);
 /* Take the lock and open the cache for writing. `run` is for the lock's text. */
 enum status session_write(struct session *session, const char *run);
 
+/* Whether the seal of an earlier run holds: then it was said that there is nothing to do. Asked after session_find, for a plain look at the whole manifest. */
+bool session_sealed(struct session *session);
+
+/* Seal a project that was found up to date, under the lock. */
+enum status session_seal(struct session *session, const struct shape *shape);
+
 /* Look at the world. */
 enum status session_inspect(struct session *session, struct shape *shape, bool estimate);
 enum status session_plan(struct session *session, struct shape *shape);
 
 /* All of it for a command that only reads: find, load, open, inspect. */
 enum status session_look(struct session *session, struct shape *shape, bool estimate);
+
+/* The same after session_find. */
+enum status session_look_found(struct session *session, struct shape *shape, bool estimate);
 
 /* Keep digests that were learnt, where nothing else will. */
 enum status session_learn(struct session *session);

@@ -494,6 +494,5 @@ inspect(struct inspection *inspection, const struct manifest *manifest, const st
 		arena_rewind(arena, mark);
 		ingredients_init(&task.ingredients, arena);
 	}
-	known_hold_still(known, false);
 	return true;
 }

@@ -15,14 +15,6 @@
 #include "base/clock.h"
 #include "base/strings.h"
 
-/* What a path was seen to hold. */
-struct sight {
-	char *path;
-	uint64_t hash;
-	struct stat_key key;
-	struct digest digest;
-};
-
 #define COARSE_NS INT64_C(2000000000)
 #define TICK_NS INT64_C(20000000) /* two ticks of the slowest kernel clock, 100 Hz */
 
@@ -243,72 +235,12 @@ hash(struct known *known, const char *path, const volatile bool *cancel, struct 
 	return true;
 }
 
-static uint64_t
-path_hash(const char *path)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (; *path; path++)
-		hash = (hash ^ (unsigned char)*path) * UINT64_C(0x100000001b3);
-	return hash ^ (hash >> 29);
-}
-
-static uint32_t *
-sight_slot(const struct known *known, const char *path, uint64_t hash)
-{
-	size_t at = (size_t)hash & (known->sight_slot_count - 1);
-
-	while (known->sight_slots[at]) {
-		const struct sight *sight = &known->sights[known->sight_slots[at] - 1];
-
-		if (sight->hash == hash && strcmp(sight->path, path) == 0)
-			break;
-		at = (at + 1) & (known->sight_slot_count - 1);
-	}
-	return &known->sight_slots[at];
-}
-
-static const struct sight *
-seen_before(const struct known *known, const char *path, uint64_t hash)
-{
-	uint32_t slot = known->sight_slot_count ? *sight_slot(known, path, hash) : 0;
-
-	return slot ? &known->sights[slot - 1] : NULL;
-}
-
-static void
-remember_sight(struct known *known, const char *path, uint64_t hash, const struct stat_key *key, const struct digest *digest)
-{
-	if (known->sight_count == known->sight_capacity) {
-		known->sight_capacity = known->sight_capacity ? known->sight_capacity * 2 : 256;
-		known->sights = xrealloc(known->sights, known->sight_capacity * sizeof *known->sights);
-	}
-	known->sights[known->sight_count++] = (struct sight){ .path = xstrdup(path), .hash = hash, .key = *key, .digest = *digest };
-	if (2 * known->sight_count > known->sight_slot_count) {
-		known->sight_slot_count = known->sight_slot_count ? known->sight_slot_count * 2 : 1024;
-		free(known->sight_slots);
-		known->sight_slots = xmalloc(known->sight_slot_count * sizeof *known->sight_slots);
-		memset(known->sight_slots, 0, known->sight_slot_count * sizeof *known->sight_slots);
-		for (size_t i = 0; i < known->sight_count; i++)
-			*sight_slot(known, known->sights[i].path, known->sights[i].hash) = (uint32_t)i + 1;
-	} else {
-		*sight_slot(known, path, hash) = (uint32_t)known->sight_count;
-	}
-}
-
 void
 known_hold_still(struct known *known, bool still)
 {
 	known->still = still;
-	if (still)
-		return;
-	for (size_t i = 0; i < known->sight_count; i++)
-		free(known->sights[i].path);
-	free(known->sights);
-	free(known->sight_slots);
-	known->sights = NULL;
-	known->sight_slots = NULL;
-	known->sight_count = known->sight_capacity = known->sight_slot_count = 0;
+	known->elsewhere = false;
+	sights_finish(&known->sights);
 }
 
 /* By stat data if that may be believed, else by reading. */
@@ -337,8 +269,7 @@ bool
 known_digest(struct known *known, const char *path, bool deep, const volatile bool *cancel, struct digest *digest, struct stat_key *key,
 	struct error *err)
 {
-	uint64_t hashed = known->still ? path_hash(path) : 0;
-	const struct sight *sight = known->still ? seen_before(known, path, hashed) : NULL;
+	const struct sight *sight = known->still ? sights_find(&known->sights, path) : NULL;
 	struct stat_key seen;
 
 	if (sight) {
@@ -347,7 +278,7 @@ known_digest(struct known *known, const char *path, bool deep, const volatile bo
 	} else if (!look(known, path, deep, cancel, digest, &seen, err)) {
 		return false;
 	} else if (known->still) {
-		remember_sight(known, path, hashed, &seen, digest);
+		sights_add(&known->sights, path, &seen, digest);
 	}
 	if (key)
 		*key = seen;

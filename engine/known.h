@@ -11,12 +11,9 @@
 
 #include "base/digest.h"
 #include "memory.h"
+#include "sights.h"
 
 #define KNOWN_GRAINS 16 /* file systems of one project */
-
-struct sight;
-
-struct sight;
 
 struct known {
 	pthread_mutex_t mutex;
@@ -26,12 +23,9 @@ struct known {
 	size_t saved;               /* files before this index are in the memory already */
 	uint32_t *slots;            /* by device and inode; index + 1 */
 	size_t slot_count;
-	struct sight *sights;       /* paths looked at while all holds still */
-	size_t sight_count;
-	size_t sight_capacity;
-	uint32_t *sight_slots;      /* by path; index + 1 */
-	size_t sight_slot_count;
+	struct sights sights;       /* paths looked at while all holds still */
 	bool still;
+	bool elsewhere;             /* a rule looked at something beside the bytes of files */
 	struct known_grain {        /* how far apart two changes of a file may be and still leave one time stamp */
 		uint64_t device;
 		int64_t ns;

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "seal.h"
 
 #define TICK_MS 100
 
@@ -233,6 +234,10 @@ loop_open(struct loop *loop, struct error *err)
 	loop->desk.verbose = loop->options->verbose;
 	if (!pool_init(&loop->pool, loop->options->jobs, loop->wake))
 		return fail(err, FAULT_INTERNAL, "no thread could be started");
+	/* From here on the world changes: what was seen while planning is no answer any more, and the seal of an earlier run neither. */
+	known_hold_still(loop->inspection->known, false);
+	if (!loop->inspection->memory->save_checkpoint(loop->inspection->memory->self, SEAL_KEY, NULL, 0, err))
+		return false;
 	return loop->inspection->memory->begin_run(loop->inspection->memory->self, &loop->options->run, err);
 }
 

@@ -56,6 +56,7 @@ struct rule {
 	uint32_t version;             /* raised whenever the same ingredients would be built into something different */
 	bool check;                   /* the product is a verdict */
 	bool precious;                /* removed only when its target is named: weights, images */
+	bool files_alone;             /* ingredients and inspect look at nothing but the bytes of files, by task_digest, or say so: task_looked_elsewhere */
 	const struct param *params;   /* ends with { 0 } */
 	size_t size;                  /* of the filled struct */
 	const struct output *outputs; /* ends with { 0 } */

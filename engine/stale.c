@@ -99,10 +99,15 @@ is_covered(const struct causes *causes, const struct ingredient *tree)
 {
 	const char *name = bare_name(tree->name);
 	size_t length = strlen(name);
+	bool here = strcmp(name, ".") == 0;
 
-	for (size_t i = 0; i < causes->count; i++)
-		if (strncmp(causes->items[i].what, name, length) == 0 && causes->items[i].what[length] == '/')
+	for (size_t i = 0; i < causes->count; i++) {
+		const struct cause *cause = &causes->items[i];
+
+		if (cause->reason == REASON_INPUT_CHANGED &&
+			(here ? *cause->what != '/' : strncmp(cause->what, name, length) == 0 && cause->what[length] == '/'))
 			return true;
+	}
 	return false;
 }
 

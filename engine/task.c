@@ -208,6 +208,13 @@ task_digest(struct task *task, const char *path, struct digest *digest, struct s
 	return known_digest(task->inspection->known, path, task_deep(task), task->cancel, digest, key, err);
 }
 
+void
+task_looked_elsewhere(struct task *task)
+{
+	if (!task->desk)
+		task->inspection->known->elsewhere = true;
+}
+
 bool
 task_knows(struct task *task, const struct stat_key *key, const struct digest *digest)
 {

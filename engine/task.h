@@ -53,6 +53,7 @@ bool task_is_made_later(const struct task *task, const char *path);
 
 /* Files. SHA-256 through the stat cache; the file's stat data too if `key` is not NULL. Thread-safe. */
 bool task_digest(struct task *task, const char *path, struct digest *digest, struct stat_key *key, struct error *err);
+void task_looked_elsewhere(struct task *task); /* an answer came from more than the bytes of files: a directory's listing, a clock */
 bool task_knows(struct task *task, const struct stat_key *key, const struct digest *digest); /* stat data alone, no reading */
 void task_learned(struct task *task, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns); /* hashed while it streamed */
 

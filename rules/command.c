@@ -409,6 +409,7 @@ const struct rule command_rule = {
 	.name = "command",
 	.about = "the generic recipe: files from files, by a program",
 	.version = 1,
+	.files_alone = true,
 	.params = params,
 	.size = sizeof(struct command),
 	.outputs = outputs,

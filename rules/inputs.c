@@ -65,6 +65,7 @@ expand(struct task *task, const char *pattern, const struct strings *own, struct
 	struct strings found = { 0 };
 	size_t before = paths->count;
 
+	task_looked_elsewhere(task);
 	if (!glob_expand(pattern, arena, &found, err))
 		return false;
 	for (size_t i = 0; i < found.count; i++)

@@ -144,6 +144,7 @@ tree_digest(struct task *task, const char *path, struct digest *digest, uint64_t
 {
 	struct walk walk finally(walk_finish) = { .task = task, .root_length = strlen(path) };
 
+	task_looked_elsewhere(task);
 	hasher_init(&walk.hasher);
 	if (!walk_directory(&walk, path, 0, err))
 		return error_wrap(err, "the directory `%s`", path);

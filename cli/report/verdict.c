@@ -222,11 +222,10 @@ verdict_show(struct out *out, const struct plan *plan, size_t fallback, size_t f
 }
 
 void
-verdict_nothing(struct out *out, const struct plan *plan, const struct known *known, int64_t took_ms, struct arena *arena)
+verdict_nothing(struct out *out, size_t targets, uint64_t stats, uint64_t hashes, int64_t took_ms, struct arena *arena)
 {
 	out_printf(out, "Nothing to do: %s up to date (checked %s by stat, %llu by hash) in ",
-		words_count(arena, plan->counts[ACTION_NONE], "target", "targets"),
-		words_count(arena, known->stats, "file", "files"), (unsigned long long)known->hashes);
+		words_count(arena, targets, "target", "targets"), words_count(arena, stats, "file", "files"), (unsigned long long)hashes);
 	if (took_ms < 10)
 		out_printf(out, "0.%03lld s.\n", (long long)took_ms);
 	else

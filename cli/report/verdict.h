@@ -21,8 +21,7 @@ void verdict_fallback(struct out *out, size_t index, const char *shown, const st
 void verdict_show(struct out *out, const struct plan *plan, size_t fallback, size_t fallbacks, struct arena *arena);
 
 /* "Nothing to do: 6 targets up to date (checked 18 files by stat, 0 by hash) in 0.05 s." */
-void verdict_nothing(
-	struct out *out, const struct plan *plan, const struct known *known, int64_t took_ms, struct arena *arena);
+void verdict_nothing(struct out *out, size_t targets, uint64_t stats, uint64_t hashes, int64_t took_ms, struct arena *arena);
 
 /* Counts as the verdict and the JSON stream give them. */
 struct verdict_counts {

@@ -37,28 +37,33 @@ without_slashes(struct arena *arena, const char *text)
 	return arena_copy_bytes(arena, text, size);
 }
 
+static bool
+part_is_good(const char *part, size_t size, const char **why)
+{
+	*why = "a repository is ORG/NAME, of letters, digits, `.`, `_` and `-`";
+	for (size_t i = 0; i < size; i++)
+		if (!is_word(part[i]))
+			return false;
+	if (size == 0)
+		return false;
+	*why = "neither half of a repository's name has more than 96 characters";
+	if (size > 96)
+		return false;
+	*why = "neither half of a repository's name begins or ends with `-` or `.`";
+	return !strchr("-.", part[0]) && !strchr("-.", part[size - 1]);
+}
+
 /* The rules of the official client, so that whatever passes is put into a URL as it is. */
 static bool
 repo_is_good(const char *repo, const char **why)
 {
-	size_t slashes = 0, size = strlen(repo);
+	const char *slash = strchr(repo, '/');
 
 	*why = "a repository is ORG/NAME";
-	for (const char *c = repo; *c; c++) {
-		if (*c == '/')
-			slashes++;
-		else if (!is_word(*c))
-			return false;
-	}
-	if (size == 0 || slashes != 1 || *repo == '/' || repo[size - 1] == '/')
+	if (!slash || !part_is_good(repo, (size_t)(slash - repo), why) || !part_is_good(slash + 1, strlen(slash + 1), why))
 		return false;
-	*why = "a repository's name has 96 characters at most";
-	if (size > 96)
-		return false;
-	*why = "a repository's name holds no `--` or `..`, does not begin or end with `-` or `.`, and does not end with `.git`";
-	if (strstr(repo, "--") || strstr(repo, "..") || strchr("-.", *repo) || strchr("-.", repo[size - 1]))
-		return false;
-	return !text_ends(repo, ".git");
+	*why = "a repository's name holds no `--` or `..` and does not end with `.git`";
+	return !strstr(repo, "--") && !strstr(repo, "..") && !text_ends(repo, ".git");
 }
 
 static bool

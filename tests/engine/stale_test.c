@@ -76,10 +76,44 @@ test_causes(void **state)
 	arena_finish(&arena);
 }
 
+/* A tree's digest is told only where no file of the tree is. */
+static void
+test_trees(void **state)
+{
+	static const struct {
+		const char *file, *tree;
+		size_t causes;
+	} cases[] = {
+		{ "file:image/Dockerfile", "tree:image", 1 },
+		{ "file:Dockerfile", "tree:.", 1 },
+		{ "file:image2/Dockerfile", "tree:image", 2 },
+		{ "file:/else/Dockerfile", "tree:.", 2 },
+		{ "param:image/x", "tree:image", 2 },
+	};
+	struct arena arena;
+
+	(void)state;
+	arena_init(&arena);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		enum ingredient_kind kind = cases[i].file[0] == 'f' ? INGREDIENT_FILE : INGREDIENT_PARAM;
+		struct ingredient before[] = { { .kind = kind, .name = cases[i].file, .value = "1" },
+			{ .kind = INGREDIENT_TREE, .name = cases[i].tree, .value = "1" } };
+		struct ingredient after[] = { { .kind = kind, .name = cases[i].file, .value = "2" },
+			{ .kind = INGREDIENT_TREE, .name = cases[i].tree, .value = "2" } };
+		const struct ingredients old = { .items = before, .count = 2 }, new = { .items = after, .count = 2 };
+		struct causes causes = { 0 };
+
+		stale_causes(&old, &new, &arena, &causes);
+		if (causes.count != cases[i].causes)
+			fail_msg("%s, %s: %zu causes", cases[i].file, cases[i].tree, causes.count);
+	}
+	arena_finish(&arena);
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reasons), cmocka_unit_test(test_causes) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reasons), cmocka_unit_test(test_causes), cmocka_unit_test(test_trees) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,9 @@ text_is_copied_and_formatted(void **state)
 	assert_memory_equal(arena_copy_bytes(&arena, "a\0b", 3), "a\0b", 4);
 	assert_string_equal(arena_copy_bytes(&arena, NULL, 0), "");
 	assert_string_equal(arena_printf(&arena, "%s-%d", "x", 42), "x-42");
+	assert_string_equal(arena_join(&arena, "ab", "c"), "abc");
+	assert_string_equal(arena_join(&arena, "", "c"), "c");
+	assert_string_equal(arena_join(&arena, "ab", ""), "ab");
 	/* Both sides of the length that fits the first attempt. */
 	for (size_t length = 250; length < 262; length++) {
 		memset(large, 'x', length);
@@ -121,6 +124,48 @@ text_is_copied_and_formatted(void **state)
 		assert_string_equal(text, large);
 	}
 	arena_finish(&arena);
+}
+
+static void
+rewinding_gives_everything_behind_the_mark_back(void **state)
+{
+	/* Small ones, a chunk of its own, and so much that new chunks are needed; the mark in an empty arena and in a used one. */
+	static const size_t amounts[] = { 0, 1, 16, 5000, 100000, 3000000 };
+
+	(void)state;
+	for (size_t before = 0; before < 6; before++)
+		for (size_t i = 0; i < 6; i++) {
+			struct arena arena = { 0 };
+			struct arena_mark mark;
+			unsigned char *kept = NULL;
+			size_t held;
+
+			if (before > 0) {
+				kept = arena_alloc(&arena, amounts[before]);
+				memset(kept, 'k', amounts[before]);
+				arena_copy(&arena, "odd");
+			}
+			mark = arena_mark(&arena);
+			held = arena_size(&arena);
+			for (int round = 0; round < 3; round++) {
+				for (int k = 0; k < 50; k++) {
+					unsigned char *block = arena_alloc(&arena, amounts[i]);
+
+					for (size_t at = 0; at < amounts[i]; at++)
+						if (block[at])
+							fail_msg("%zu, %zu: byte %zu was not zeroed", before, i, at);
+					memset(block, 'x', amounts[i]);
+					memset(arena_alloc(&arena, 24), 'y', 24);
+				}
+				arena_rewind(&arena, mark);
+				assert_int_equal(arena_size(&arena), held);
+				for (size_t at = 0; kept && at < amounts[before]; at++)
+					if (kept[at] != 'k')
+						fail_msg("%zu, %zu: what was kept changed at %zu", before, i, at);
+			}
+			arena_rewind(&arena, mark);
+			arena_finish(&arena);
+		}
 }
 
 /* The status with which `run` ends a child of ours; what it says goes to `said`. */
@@ -218,6 +263,7 @@ main(void)
 		cmocka_unit_test(small_blocks_cost_few_chunks),
 		cmocka_unit_test(arrays_grow_and_keep_their_items),
 		cmocka_unit_test(text_is_copied_and_formatted),
+		cmocka_unit_test(rewinding_gives_everything_behind_the_mark_back),
 		cmocka_unit_test(no_memory_ends_the_program_with_70),
 		cmocka_unit_test(x_functions_allocate),
 	};

@@ -50,7 +50,7 @@ consent(const struct plan *plan, struct arena *arena, struct strings *lines)
 		if (!action->needs_consent)
 			continue;
 		if (action->kind == ACTION_REMOVE)
-			strings_add(lines, arena, arena_printf(arena, "`%s` is running and will be removed: the manifest has it no more", action->name));
+			strings_add(lines, arena, arena_printf(arena, "what `%s` made will be removed: the manifest has it no more", action->name));
 		else if (action->kind == ACTION_REDO)
 			strings_add(lines, arena, arena_printf(arena, "`%s` is running and will be replaced", action->name));
 	}

@@ -112,6 +112,19 @@ removes_something_live(const struct rule *rule)
 	return rule->settle != NULL;
 }
 
+/* An empty directory is nothing that anybody would miss. */
+static bool
+removes_data(const struct record *record)
+{
+	for (size_t i = 0; i < record->artifacts.count; i++) {
+		const struct artifact *artifact = &record->artifacts.items[i];
+
+		if ((artifact->kind == ARTIFACT_FILE || artifact->kind == ARTIFACT_DIRECTORY) && artifact->size > 0)
+			return true;
+	}
+	return false;
+}
+
 /* Records of targets that the manifest has no more. What is precious stays, and its record with it. */
 static void
 add_gone(struct making *making)
@@ -133,7 +146,7 @@ add_gone(struct making *making)
 			.record = record,
 			.name = record->target,
 			.duration = -1,
-			.needs_consent = removes_something_live(rule),
+			.needs_consent = removes_something_live(rule) || removes_data(record),
 		};
 	}
 }
@@ -194,6 +207,8 @@ sum_up(const struct making *making)
 		cost = &action->seen->detail->cost;
 		add_part(&plan->cost.download, cost->download);
 		add_part(&plan->cost.keep, cost->keep);
+		plan->least_download += cost->download > 0 ? cost->download : 0;
+		plan->least_keep += cost->keep > 0 ? cost->keep : 0;
 		if (cost->downtime > plan->cost.downtime)
 			plan->cost.downtime = cost->downtime;
 		plan->cost.stops |= cost->stops;

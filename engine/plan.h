@@ -43,7 +43,9 @@ struct plan {
 	enum verdict verdict;
 	enum status status;            /* exit status if the verdict is infeasible */
 	unsigned classes;              /* bits of enum failure_class that refuse */
-	struct cost cost;              /* sums; -1 parts where nothing is known */
+	struct cost cost;              /* sums; -1 where a part is not known */
+	int64_t least_download;        /* of the parts that are known */
+	int64_t least_keep;
 	bool cost_is_guess;
 };
 

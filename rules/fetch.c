@@ -15,7 +15,7 @@
 
 #define TICK_NS INT64_C(25000000)     /* beyond the tick of a slow kernel clock */
 #define COARSE_NS INT64_C(2050000000) /* beyond the two seconds of file systems about which nothing is known */
-#define DEAR ((uint64_t)1 << 30)
+#define DEAR ((uint64_t)4 << 30)
 
 bool
 fetch_parse_mode(const char *text, mode_t *mode)

@@ -263,7 +263,12 @@ inputs_discover(struct task *task, const char *depfile, const struct inputs *inp
 	const char *text;
 	size_t size;
 
-	if (!file_load(depfile, DEPFILE_LIMIT, arena, &text, &size, err) || !depfile_parse(text, size, arena, &paths, err))
+	if (!file_load(depfile, DEPFILE_LIMIT, arena, &text, &size, err)) {
+		if (err->fault != FAULT_NOT_FOUND)
+			return error_wrap(err, "the depfile");
+		return fail(err, FAULT_COMMAND, "the command did not write its depfile `%s`", path_shown(arena, task_root(task), depfile));
+	}
+	if (!depfile_parse(text, size, arena, &paths, err))
 		return error_wrap(err, "the depfile `%s`", depfile);
 	for (size_t i = 0; i < paths.count; i++)
 		paths.items[i] = path_absolute(arena, task_workdir(task), paths.items[i]);

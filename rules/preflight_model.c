@@ -82,6 +82,8 @@ model_open(struct model *model, const struct preflight *spec, struct task *task,
 		return fail(err, FAULT_OFFLINE, "`%s` was not asked: offline", hub_source_name(&source, arena));
 	if (!hub_open(&model->hub, &source, &spec->token, false, NULL, task_cancel(task), arena, err))
 		return false;
+	/* A plan that cannot ask says so at once; a run has patience. */
+	model->hub.tries = task_planning(task) ? 1 : 0;
 	return hub_resolve(&model->hub, &model->commit, err) && read_config(model, task, err);
 }
 

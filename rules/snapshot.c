@@ -161,6 +161,8 @@ snapshot_open(struct snapshot *snapshot, const struct model_spec *spec, struct t
 		return fail(err, FAULT_OFFLINE, "`%s` would have to be asked", hub_source_name(&source, snapshot->arena));
 	if (!hub_open(&snapshot->hub, &source, &spec->token, spec->insecure_http, spec->checksums, task_cancel(task), snapshot->arena, err))
 		return false;
+	/* A plan that cannot ask says so at once; a run has patience. */
+	snapshot->hub.tries = task_planning(task) ? 1 : 0;
 	snapshot->pinned = recorded != NULL;
 	snapshot->commit = recorded;
 	return recorded || hub_resolve(&snapshot->hub, &snapshot->commit, err);

@@ -40,10 +40,13 @@ verdict_count(const struct plan *plan, struct verdict_counts *counts)
 	}
 }
 
+/* A sum of which a part is not known is said as far as it is. */
 static const char *
-size_or_unknown(struct arena *arena, int64_t bytes)
+size_or_least(struct arena *arena, int64_t bytes, int64_t least)
 {
-	return bytes < 0 ? "?" : units_show_size(arena, (uint64_t)bytes);
+	if (bytes >= 0)
+		return units_show_size(arena, (uint64_t)bytes);
+	return least > 0 ? arena_printf(arena, "at least %s", units_show_size(arena, (uint64_t)least)) : "?";
 }
 
 static const char *
@@ -63,8 +66,8 @@ verdict_cost(struct out *out, const struct plan *plan, struct arena *arena)
 
 	if (cost->download == 0 && cost->keep == 0 && cost->duration <= 0)
 		return;
-	out_printf(out, "Cost, if it could run: download %s, keep %s", size_or_unknown(arena, cost->download),
-		size_or_unknown(arena, cost->keep));
+	out_printf(out, "Cost, if it could run: download %s, keep %s", size_or_least(arena, cost->download, plan->least_download),
+		size_or_least(arena, cost->keep, plan->least_keep));
 	if (file_free_space(plan->inspection->project->root, &space, &err))
 		out_printf(out, " of %s free", units_show_size(arena, space));
 	if (cost->duration > 0)
@@ -152,7 +155,7 @@ verdict_fallback(struct out *out, size_t index, const char *shown, const struct 
 	if (plan->verdict == VERDICT_NOTHING)
 		out_text(out, "; nothing to do");
 	else if (cost->download != 0)
-		out_printf(out, "; download %s", size_or_unknown(arena, cost->download));
+		out_printf(out, "; download %s", size_or_least(arena, cost->download, plan->least_download));
 	if (cost->duration > 0)
 		out_printf(out, ", ~%s", words_forecast(arena, cost->duration));
 	out_text(out, "\n");
@@ -215,7 +218,7 @@ verdict_show(struct out *out, const struct plan *plan, size_t fallback, size_t f
 		},
 		5);
 	out_printf(out, "Plan: %s. Download %s", text.size ? text.data : "only verdicts to record",
-		size_or_unknown(arena, plan->cost.download));
+		size_or_least(arena, plan->cost.download, plan->least_download));
 	if (plan->cost.duration > 0)
 		out_printf(out, ", ~%s", words_forecast(arena, plan->cost.duration));
 	out_printf(out, ", %s.\n", downtime(plan, arena));

@@ -84,6 +84,7 @@ static const char *
 subject(const struct action *action, struct arena *arena)
 {
 	const struct detail *detail = action->seen ? action->seen->detail : NULL;
+	const char *names;
 
 	if (!detail)
 		return NULL;
@@ -95,7 +96,8 @@ subject(const struct action *action, struct arena *arena)
 	case REASON_INPUT_CHANGED:
 	case REASON_PARAMETER_CHANGED:
 	case REASON_UPSTREAM_MOVED:
-		return cause_names(&detail->causes, action->reason, arena);
+		names = cause_names(&detail->causes, action->reason, arena);
+		return names ? names : detail->look.what;
 	case REASON_OUTPUT_MISSING:
 		return without_end(detail->look.what, ": missing", arena);
 	default:
@@ -167,6 +169,15 @@ runs_after(const struct plan *plan, const struct target *target, struct arena *a
 	return NULL;
 }
 
+/* A verdict that does not refuse; with advice it is no clean pass. */
+static const char *
+passes(const struct detail *detail, struct arena *arena)
+{
+	const char *word = detail && detail->findings.count ? "not refused" : "passed now";
+
+	return detail && detail->look.summary ? arena_printf(arena, "%s: %s", word, detail->look.summary) : word;
+}
+
 const char *
 words_sentence(const struct words *words, const struct action *action)
 {
@@ -178,8 +189,7 @@ words_sentence(const struct words *words, const struct action *action)
 	if (action->kind == ACTION_BLOCKED)
 		return blocked_by(words, action->target);
 	if (action->kind == ACTION_CHECK && action->seen->passed_now)
-		return action->seen->detail && action->seen->detail->look.summary
-			? arena_printf(arena, "passed now: %s", action->seen->detail->look.summary) : "passed now";
+		return passes(action->seen->detail, arena);
 	if (action->kind == ACTION_CHECK) {
 		about = runs_after(words->plan, action->target, arena);
 		if (about)

@@ -46,6 +46,17 @@ struct exchange {
 	int64_t deadline;      /* monotonic ms; 0: none */
 };
 
+/* Headers of one hop. The list may hold a secret, so it is wiped when the hop ends. */
+struct header_list {
+	const struct http_session *session;
+	struct curl_slist *items;
+};
+
+void header_list_finish(struct header_list *list);
+
+/* Tell libcurl everything about the hop but whom to call. */
+bool http_set_up(const struct exchange *exchange, const struct url *parts, struct header_list *headers, struct error *err);
+
 /* Whether a URL may be asked at all: scheme, user info, encryption, and no token without it. */
 bool http_hop_check(const struct exchange *exchange, const char *url, struct url *parts, struct error *err);
 

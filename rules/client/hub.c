@@ -117,7 +117,7 @@ do_with_token(struct hub *hub, struct http_request *request, struct http_respons
 	struct http_response without = { 0 };
 	struct error ignored;
 
-	if (!http_do_retrying(&hub->http, request, HUB_TRIES, hub->arena, response, err))
+	if (!http_do_retrying(&hub->http, request, hub->tries ? hub->tries : HUB_TRIES, hub->arena, response, err))
 		return false;
 	if (!blames_token(hub, response))
 		return true;

@@ -49,6 +49,7 @@ struct hub {
 	struct secret token;     /* length 0: none */
 	const char *token_origin; /* "HF_TOKEN", a file's name: for messages */
 	bool insecure_http;
+	unsigned tries;         /* of a request that may pass; 0: as many as a download deserves */
 	const char *checksums;   /* path of a checksum list that the manifest names, or NULL */
 	bool by_name;            /* the hub does not take a commit for a revision: its name is asked for */
 	const char *note;        /* what the user should hear of although it worked, or NULL */

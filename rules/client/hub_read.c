@@ -93,7 +93,7 @@ read_remote(struct hub *hub, const char *url, const char *file, struct reading *
 	request.on_head = on_head;
 	request.on_body = on_body;
 	request.context = reading;
-	if (!http_do_retrying(&hub->http, &request, HUB_TRIES, hub->arena, &response, err))
+	if (!http_do_retrying(&hub->http, &request, hub->tries ? hub->tries : HUB_TRIES, hub->arena, &response, err))
 		return error_wrap(err, "%s", file);
 	if (missing && is_missing(&response)) {
 		*missing = true;

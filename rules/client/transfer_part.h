@@ -64,3 +64,7 @@ bool part_reread(struct part *part, struct error *err);
 
 /* Remove it. */
 void part_discard(struct part *part);
+
+/* Between transfer_part.c and transfer_open.c. Hashers begin anew; a checkpoint says what the pieces hold (the bytes are synced by then). */
+void part_start_hashers(struct part *part);
+bool part_save(struct part *part, struct error *err);

@@ -181,7 +181,7 @@ def test_failing_command(project):
     script = "for i in $(seq 1 40); do echo line $i; done; printf 'red \\033[31m alarm\\n' >&2; exit 3"
     project.write("provision.yaml", HEAD + recipe("bad", script) + recipe("after", "touch after", needs="[bad]"))
     done = project.apply()
-    assert_refused(done, 1, "E0807", "bad", "3", "line 40", "provision logs bad")
+    assert_refused(done, 1, "E0807", "bad", "status 3", "line 40", "bad.log")
     assert "line 5\n" not in done.text and "\x1b" not in done.text and not project.path("after").exists(), done
     log = project.ok("logs", "bad")
     assert "line 1\n" in log.out and "line 40" in log.out and "\x1b" not in log.out, log
@@ -391,14 +391,14 @@ def test_replace(project):
 
 
 def test_environment_is_minimal(project):
-    project.write("provision.yaml", HEAD + "  env: {rule: command, shell: true, command: 'env >out; pwd >>out; ls /proc/self/fd | wc -l >fds', env: {MINE: own}, outputs: [out]}\n")
+    project.write("provision.yaml", HEAD + "  look: {rule: command, shell: true, command: 'env >out; pwd >>out; ls /proc/self/fd | wc -l >fds', env: {MINE: own}, outputs: [out]}\n")
     project.applied(SURPRISE="leaked", LD_PRELOAD_NOT="x", HF_TOKEN="hf_secretsecretsecretsecretsecret1234", CUDA_VISIBLE_DEVICES="7")
     lines = project.read("out").splitlines()
     names = {line.split("=")[0] for line in lines if "=" in line}
     allowed = {"PATH", "HOME", "USER", "TZ", "LANG", "MINE", "PWD", "SHLVL", "_", "OLDPWD", "no_proxy", "NO_PROXY", "XDG_RUNTIME_DIR", "DOCKER_HOST",
                "PROVISION_RUN", "PROVISION_TARGET", "PROVISION_PROJECT"}
     assert names <= allowed, names - allowed
-    assert "MINE=own" in lines and "PROVISION_TARGET=env" in lines and str(project.root) in lines, lines
+    assert "MINE=own" in lines and "PROVISION_TARGET=look" in lines and str(project.root) in lines, lines
     # ls itself has 0, 1, 2 and the directory.
     assert int(project.read("fds")) <= 4
     assert "HF_TOKEN" not in project.read("out")
@@ -469,11 +469,8 @@ def test_output_is_not_ours(project):
     assert done.code in (0, 73), (plan, done)
 
 
-def test_unwritable_output(project):
-    if os.geteuid() == 0:
-        project.write("provision.yaml", HEAD + recipe("a", "touch /proc/nothing/out", outputs="[/proc/nothing/out]"))
-    else:
-        project.path("ro").mkdir(mode=0o500)
-        project.write("provision.yaml", HEAD + recipe("a", "touch ro/deep/out", outputs="[ro/deep/out]"))
-    done = project.apply()
-    assert done.code in (73, 77) and "out" in done.text, done
+def test_something_in_the_way_of_an_output(project):
+    project.write("file", "no directory")
+    project.write("provision.yaml", HEAD + recipe("a", "touch file/out", outputs="[file/out]"))
+    assert_refused(project.apply(), 73, "E0906", "file")
+    assert project.read("file") == "no directory"

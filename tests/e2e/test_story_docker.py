@@ -93,7 +93,9 @@ def test_01_plan_refutes_three_cards_for_kilobytes(fresh):
     assert "32 attention heads do not divide by 3" in plan.out and "E0401" in plan.out
     assert "sizes that divide this model and fit 4 GPUs: 1 (tight), 2, 4" in plan.out
     assert "tp3.yaml:4:" in plan.out or "tp3.yaml:5:" in plan.out
-    assert "Cost" in plan.out and "tp4.yaml   feasible" in plan.out
+    # What a step of the Dockerfile may fetch is not known, what the weights weigh is.
+    size = sum(p.stat().st_size for p in (fresh.hub.root / "acme" / "glm").iterdir() if p.name != "README.md")
+    assert f"download at least {size / 1000:.0f} kB" in plan.out and "Fallback 1  tp4.yaml   feasible" in plan.out, plan
     served = fresh.hub.stats()
     assert 0 < served["total"] < PLAN_LIMIT, served
     assert fresh.tree() == before and fresh.engine_state() == engine

@@ -4,8 +4,9 @@
 set -eu
 cd "$(dirname "$0")"
 scripts/packages.sh build
+echo "building, about a minute"
 cmake -S . -B build -DPROVISION_TESTS=OFF >/dev/null
-cmake --build build --parallel "$(nproc)" -- -s
+cmake --build build --parallel "$(nproc)" >build/build.log || { tail -20 build/build.log; exit 1; }
 ln -sf cli/provision build/provision
 manifest=examples/quickstart/provision.yaml
 show() {
@@ -14,5 +15,5 @@ show() {
 }
 show apply --yes "$manifest"
 show plan "$manifest"
-show audit "$manifest"
+show audit
 printf '\nAsk the service yourself:\n  curl http://127.0.0.1:18080/v1/models\nEnd it:\n  build/provision destroy --yes %s\n' "$manifest"

@@ -16,6 +16,7 @@ struct fetched {
 	uint64_t size;
 	const char *served_by;  /* NULL: it was there already */
 	const char *checkpoint; /* to be forgotten once recorded; or NULL */
+	bool known;             /* by the record: looked at when it came */
 	bool done;
 };
 

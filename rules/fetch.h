@@ -19,7 +19,8 @@ enum fetch_state { FETCH_SAME, FETCH_MISSING, FETCH_DIFFERS };
 /* A recorded file against the disk, by its stat data where that is enough. `*what` says what differs, without the name. */
 enum fetch_state fetch_look(struct task *task, const struct artifact *artifact, const char **what);
 
-/* Remove a recorded file and the directories below `dir` that become empty, unless its content is no longer what was recorded: that is left, and said in the log. */
+/* Remove a recorded file and the directories below `dir` that become empty, unless its content is no longer what was
+ * recorded: that is left, and said in the log. */
 bool fetch_remove(struct task *task, const char *dir, const struct artifact *artifact, struct error *err);
 
 /* The context of a transfer's callbacks. */
@@ -32,6 +33,6 @@ struct fetch {
 /* Connect a transfer with its task: checkpoints, progress, cancel, run. */
 void fetch_connect(struct fetch *fetch, struct transfer *transfer);
 
-/* Wait until the file's time stamps are older than the clock can tell apart, so that its digest is believed from now on; longer after `bytes` that are dear to read again.
- * The time to give to task_learned. */
+/* Wait until the file's time stamps are older than the clock can tell apart, so that its digest is believed from now on;
+ * longer after `bytes` that are dear to read again. The time to give to task_learned. */
 int64_t fetch_settle(struct task *task, int64_t ctime_ns, uint64_t bytes);

@@ -260,7 +260,8 @@ pass_over_known(struct snapshot *snapshot, struct fetched *fetched)
 		if (!before || !model_note_says(before->note, &snapshot->selection.files[i]->checksum, snapshot->arena) ||
 			fetch_look(snapshot->task, before, &what) != FETCH_SAME || lstat(path, &st) != 0)
 			continue;
-		fetched[i] = (struct fetched){ .sha256 = before->digest, .size = before->size, .key = stat_key_of(&st), .done = true };
+		fetched[i] = (struct fetched){ .sha256 = before->digest, .size = before->size, .key = stat_key_of(&st),
+			.known = true, .done = true };
 	}
 }
 

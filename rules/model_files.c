@@ -79,18 +79,18 @@ check_one(struct snapshot *snapshot, int dirfd, const char *name, uint64_t size,
 	return error_hint(err, "exclude it, or say `allow_pickle: true` if you trust the author");
 }
 
-/* Only what was fetched just now: the rest was looked at when it came. */
+/* What was there already is looked at too, since a run may have been killed between fetching and looking; but only what came just now is ours to remove. */
 bool
 model_check_files(struct snapshot *snapshot, int dirfd, const struct fetched *fetched, struct error *err)
 {
 	for (size_t i = 0; i < snapshot->selection.count; i++) {
 		const char *name = snapshot->selection.files[i]->path;
 
-		if (fetched[i].served_by && !check_one(snapshot, dirfd, name, fetched[i].size, err)) {
-			if (err->fault == FAULT_CODE_REFUSED)
-				unlinkat(dirfd, name, 0);
-			return false;
-		}
+		if (fetched[i].known || check_one(snapshot, dirfd, name, fetched[i].size, err))
+			continue;
+		if (err->fault == FAULT_CODE_REFUSED && fetched[i].served_by)
+			unlinkat(dirfd, name, 0);
+		return false;
 	}
 	return true;
 }

@@ -6,7 +6,8 @@
 
 #include "crew.h"
 
-/* Look into files by their kind: a safetensors header must cover its file, and nothing may be a pickle under another name. One that fails is removed. */
+/* Look into files by their kind: a safetensors header must cover its file, and nothing may be a
+ * pickle under another name: one that was just fetched is removed again. */
 bool model_check_files(struct snapshot *snapshot, int dirfd, const struct fetched *fetched, struct error *err);
 
 /* DIR/.provision/files.json: for adoption, and for other projects that use the directory. Written last. */

@@ -19,7 +19,8 @@ struct list {
 	size_t capacity;
 };
 
-/* `<64 hex><space><space or *><name>`; a name that sha256sum had to escape begins its line with a backslash and is refused, since no safe name needs it. */
+/* `<64 hex><space><space or *><name>`; a name that sha256sum had to escape begins its line with a backslash and is
+ * refused, since no safe name needs it. */
 static bool
 parse_line(const char *line, size_t size, struct list *list, const char **why)
 {

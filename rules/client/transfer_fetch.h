@@ -5,8 +5,8 @@
 
 #include "transfer_part.h"
 
-/* Fill the part from a source until it is whole. False: this source cannot; what it gave stays in the part. E0910, E0609, E0905, E0906 end the whole transfer, anything else
- * only this source. `alternatives`: another source may be asked next, so that a slow one is left early. */
+/* Fill the part from a source until it is whole. False: this source cannot; what it gave stays in the part. E0910, E0609, E0905,
+ * E0906 end the whole transfer, anything else only this source. `alternatives`: another source may be asked next, so that a slow one is left early. */
 bool transfer_from_url(struct part *part, struct transfer *transfer, const struct transfer_source *source, struct http *http, bool alternatives,
 	struct error *err);
 

@@ -117,7 +117,8 @@ close_dir(DIR **dir)
 		closedir(*dir);
 }
 
-/* One leftover of the same file: taken over if it is the one that the checkpoint speaks of, removed otherwise, left alone while another run writes to it. */
+/* One leftover of the same file: taken over if it is the one that the checkpoint speaks of, removed otherwise, left alone
+ * while another run writes to it. */
 static void
 claim(struct part *part, const char *name, const struct memory_of_part *memory)
 {

@@ -387,9 +387,9 @@ class Story:
         return done
 
     def built(self, manifest="tp4.yaml", *more):
-        """Apply; which targets were really done: {target: result}."""
+        """Apply; the targets that were really done, without those that were up to date after all."""
         done = self.applied(manifest, "--json", *more)
-        return {e["target"]: e["result"] for e in done.events() if e["type"] == "target_end"}, done
+        return {e["target"] for e in done.events() if e["type"] == "target_end" and not e["same"]}
 
     # ---- the engine
 
@@ -410,15 +410,18 @@ class Story:
     def image_id(self):
         return self.docker("image", "inspect", "--format", "{{.Id}}", self.tag, check=False)
 
+    def images(self):
+        """Ids of all that was built for this deployment, what lost its name included."""
+        listed = self.docker("images", "--all", "--no-trunc", "--quiet", "--filter", f"label=provision.deployment={self.name}")
+        return sorted(set(listed.split()))
+
     def engine_state(self):
         """Changes whenever something of ours in the engine does."""
-        images = sorted(self.docker("images", "--all", "--no-trunc", "--quiet").split())
-        return images, [json.loads(self.docker("inspect", i))[0]["State"] for i in self.containers()], self.containers()
+        return self.images(), [json.loads(self.docker("inspect", i))[0]["State"] for i in self.containers()], self.containers()
 
     def clean(self):
         """Remove all of this story from the engine."""
         for container in self.containers():
             self.docker("rm", "--force", "--volumes", container, check=False)
-        for line in self.docker("images", "--all", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}}").split():
-            if line.startswith(f"provision-test/{self.name}:"):
-                self.docker("rmi", "--force", line, check=False)
+        for image in [self.tag, *self.images()]:
+            self.docker("rmi", "--force", image, check=False)

@@ -165,8 +165,7 @@ def test_06_dockerfile_edit(story):
     assert set(planned) == {"image", "service", "accept"} and set(planned["image"]) == {"input_changed"}, planned
     shown = story.plan("tp4.yaml")
     assert "input changed: image/Dockerfile" in shown.out and "line 3: ENV STORY_EDITION=first -> ENV STORY_EDITION=second" in shown.out, shown
-    results, _ = story.built()
-    assert {t for t, r in results.items() if r == "ok"} == {"image", "service", "accept"}, results
+    assert story.built() == {"image", "service", "accept"}
     new = assert_serves(story)
     assert new["Id"] != old["Id"] and new["Image"] != old["Image"]
     assert story.hub.stats()["total"] == 0
@@ -213,19 +212,18 @@ def test_08_flipped_byte(story):
     assert found.code == 5 and story.shard(2).name in found.out and "recorded sha256" in found.out, found
     plan = story.plan("tp4.yaml")
     assert story.shard(2).name in plan.out and "output differs" in plan.out, plan
-    results, _ = story.built()
-    assert results.get("weights") == "ok"
+    assert story.built() == {"weights"}
     assert fetched(story) == {story.shard(2).name}
     assert_whole(story)
     # The server read the right bytes when it started, and those are there again: it need not go down.
-    assert assert_serves(story)["Id"] == old["Id"] and "service" not in results, results
+    assert assert_serves(story)["Id"] == old["Id"]
     assert story.run("audit", "verify", "--deep").code == 0
     nothing_to_do(story)
 
 
 def test_09_truncated_and_missing_files(story):
-    with open(story.shard(1), "r+b" if os.access(story.shard(1), os.W_OK) else "rb") as file:
-        os.truncate(file.fileno() if file.writable() else story.shard(1), 1000)
+    story.shard(1).chmod(0o644)
+    os.truncate(story.shard(1), 1000)
     story.shard(4).unlink()
     found = story.run("audit", "verify")
     assert found.code == 5 and story.shard(1).name in found.out and story.shard(4).name in found.out, found

@@ -325,6 +325,10 @@ contents(void **state)
 	result = site_apply(&site, hub_target("huggingface", "acme/odd", ""));
 	assert_int_equal(result.error.fault, FAULT_CODE_REFUSED);
 	assert_false(is_there(&site, "out/tokenizer.json"));
+	site_write(&site, "out/tokenizer.json", "\x80\x04\x95 pickled");
+	result = site_apply(&site, hub_target("huggingface", "acme/odd", ""));
+	assert_int_equal(result.error.fault, FAULT_CODE_REFUSED);
+	assert_true(is_there(&site, "out/tokenizer.json"));
 	site_finish(&site);
 	site_init(&site, rules);
 	fake_hub_write(&hub, "acme/odd/tokenizer.json", "{}", 2);

@@ -58,7 +58,7 @@ recover(struct applying *applying)
 		return STATUS_OK;
 	run_options(applying, run_new_id(session), &options);
 	watch_begin(&watch, session, shape, NULL);
-	ok = apply_recover(&shape->inspection, &watch.watcher, &options, &session->arena, &changed, &err);
+	ok = apply_recover(&shape->inspection, &watch.watcher, &options, &session->arena, &changed, &session->signal, &err);
 	watch_end(&watch);
 	if (!ok)
 		return session_fail(session, &err, &shape->manifest.sources);
@@ -275,7 +275,11 @@ carry_out(struct applying *applying)
 	ok = apply(plan, &watch.watcher, &options, &session->arena, &applying->result, &err);
 	watch_end(&watch);
 	session->signal = applying->result.signal;
-	return ok ? applying->result.status : session_fail(session, &err, &applying->shape->manifest.sources);
+	if (ok)
+		return applying->result.status;
+	/* Where nothing can be recorded, no fallback is tried either. */
+	applying->result.class = CLASS_NONE;
+	return session_fail(session, &err, &applying->shape->manifest.sources);
 }
 
 /* Plan, ask and run; after a failure that its manifest names, the same with the fallback. */

@@ -96,12 +96,13 @@ finish_builds(struct loop *loop)
 }
 
 static void
-remove_record(struct loop *loop, const struct target *target, const struct record *old, const struct rule *rule)
+remove_record(struct loop *loop, const struct target *target, const struct record *old, const struct rule *rule, enum reason reason)
 {
-	struct worker *worker = loop_run_alone(loop, loop_hire(loop, WORK_REMOVE, target, old->target, rule, old), REASON_NOT_WANTED);
-	struct outcome outcome = outcome_make(loop->arena, worker, worker->ok ? RESULT_OK : RESULT_FAILED);
+	struct worker *worker = loop_run_alone(loop, loop_hire(loop, WORK_REMOVE, target, old->target, rule, old), reason);
+	struct outcome outcome = outcome_make(loop->arena, worker, loop_result(loop, worker));
 
-	outcome.removed = worker->ok;
+	/* With it goes what a swap had put aside: nothing is left that it could be put back for. */
+	outcome.removed = outcome.drop_old = worker->ok;
 	loop->ended++;
 	if (loop_finish_alone(loop, worker, &outcome))
 		loop->result->changed++;
@@ -115,7 +116,7 @@ remove_gone(struct loop *loop)
 		const struct action *action = &loop->plan->actions[i];
 
 		if (action->kind == ACTION_REMOVE)
-			remove_record(loop, NULL, action->record, graph_rule(loop->inspection->graph, action->record->rule));
+			remove_record(loop, NULL, action->record, graph_rule(loop->inspection->graph, action->record->rule), REASON_NOT_WANTED);
 	}
 }
 
@@ -151,42 +152,60 @@ apply(const struct plan *plan, const struct watcher *watcher, const struct apply
 	return loop_close(&loop, err);
 }
 
-static bool
-named(const struct strings *names, const char *name)
-{
-	return strings_has(names, name);
-}
+/* What is to be destroyed: records in the order in which they go, dependents first. */
+struct doomed {
+	const struct record *record;
+	const struct target *target; /* NULL: the manifest has it no more */
+	const struct rule *rule;
+};
 
 static bool
-wants_destroyed(const struct strings *names, const char *name, const struct rule *rule)
+wants_destroyed(const struct names *names, const char *name, const struct rule *rule)
 {
-	return names->count ? named(names, name) : !rule->precious;
+	return names->count ? names_find(names, name) != NO_NAME : !rule->precious;
+}
+
+static uint32_t
+list_doomed(const struct inspection *inspection, const struct strings *wanted, struct arena *arena, struct doomed *doomed)
+{
+	const struct graph *graph = inspection->graph;
+	struct names names;
+	uint32_t count = 0;
+
+	names_init(&names, arena);
+	for (size_t i = 0; i < wanted->count; i++)
+		names_add(&names, wanted->items[i]);
+	for (size_t i = 0; i < inspection->gone_count; i++) {
+		const struct record *old = &inspection->gone[i];
+		const struct rule *rule = graph_rule(graph, old->rule);
+
+		if (rule && wants_destroyed(&names, old->target, rule))
+			doomed[count++] = (struct doomed){ .record = old, .rule = rule };
+	}
+	for (uint32_t i = graph->count; i-- > 0;) {
+		const struct target *target = &graph->targets[graph->order[i]];
+		const struct record *old = inspection->seen[target->id].record;
+
+		if (old && wants_destroyed(&names, target->name, target->rule))
+			doomed[count++] = (struct doomed){ .record = old, .target = target, .rule = target->rule };
+	}
+	names_finish(&names);
+	return count;
 }
 
 bool
 apply_destroy(const struct inspection *inspection, const struct strings *names, const struct watcher *watcher, const struct apply_options *options,
 	struct arena *arena, struct apply_result *result, struct error *err)
 {
-	const struct graph *graph = inspection->graph;
 	struct loop loop = { .inspection = inspection, .watcher = watcher, .options = options, .arena = arena, .result = result, .wake = -1 };
+	struct doomed *doomed = arena_array(arena, inspection->gone_count + inspection->graph->count + 1, sizeof *doomed);
 
 	*result = (struct apply_result){ 0 };
+	loop.total = list_doomed(inspection, names, arena, doomed);
 	if (!loop_open(&loop, err))
 		return false;
-	for (size_t i = 0; i < inspection->gone_count && !loop.stop; i++) {
-		const struct record *old = &inspection->gone[i];
-		const struct rule *rule = graph_rule(graph, old->rule);
-
-		if (rule && wants_destroyed(names, old->target, rule))
-			remove_record(&loop, NULL, old, rule);
-	}
-	for (uint32_t i = graph->count; i-- > 0 && !loop.stop;) {
-		const struct target *target = &graph->targets[graph->order[i]];
-		const struct record *old = loop.current[target->id];
-
-		if (old && wants_destroyed(names, target->name, target->rule))
-			remove_record(&loop, target, old, target->rule);
-	}
+	for (uint32_t i = 0; i < loop.total && !loop.stop; i++)
+		remove_record(&loop, doomed[i].target, doomed[i].record, doomed[i].rule, REASON_ASKED_FOR);
 	return loop_close(&loop, err);
 }
 
@@ -198,32 +217,58 @@ rule_of_intent(const struct graph *graph, const struct intent *intent, struct ar
 	return slash ? graph_rule(graph, arena_copy_bytes(arena, intent->kind, (size_t)(slash - intent->kind))) : NULL;
 }
 
-/* Whether somebody in this run will look after what an intent left behind: a build of its target does. */
+static const struct record *
+record_of(const struct inspection *inspection, const char *name, const struct rule *rule)
+{
+	const struct target *target = graph_find(inspection->graph, name);
+
+	if (target && target->rule == rule && inspection->seen[target->id].record)
+		return inspection->seen[target->id].record;
+	for (size_t i = 0; i < inspection->gone_count; i++)
+		if (strcmp(inspection->gone[i].target, name) == 0 && strcmp(inspection->gone[i].rule, rule->name) == 0)
+			return &inspection->gone[i];
+	return NULL;
+}
+
+/* A swap that a killed run began, whose successor does not agree with the plan. One that nobody asks about in this run waits for one that does. */
 static bool
-will_be_looked_after(const struct inspection *inspection, const struct intent *intent)
+must_revert(const struct inspection *inspection, const struct record *kept)
+{
+	const struct target *target = graph_find(inspection->graph, kept->target);
+	const struct rule *rule = graph_rule(inspection->graph, kept->rule);
+
+	if (!rule || !rule->revert)
+		return false;
+	return !target || (inspection->seen[target->id].wanted && inspection->seen[target->id].reason != REASON_NONE);
+}
+
+/* What an intent left behind is nobody's: neither a build of its target nor the end of its swap will look after it. */
+static bool
+is_orphan(const struct inspection *inspection, const struct intent *intent, const struct rule *rule)
 {
 	const struct target *target = graph_find(inspection->graph, intent->target);
 
-	return target && inspection->seen[target->id].wanted && inspection->seen[target->id].reason != REASON_NONE;
+	if (!rule || (!rule->settle && !rule->destroy) || inspection_kept(inspection, intent->target))
+		return false;
+	return !target || !inspection->seen[target->id].wanted || inspection->seen[target->id].reason == REASON_NONE;
 }
 
-/* An orphan of a target that nothing will build: the world is made to agree with its record, or, without one, emptied. */
+/* The world is made to agree with the target's record, or, without one, emptied. */
 static bool
-clear_orphan(struct loop *loop, const struct intent *intent)
+clear_orphan(struct loop *loop, const struct intent *intent, const struct rule *rule)
 {
-	const struct graph *graph = loop->inspection->graph;
-	const struct target *target = graph_find(graph, intent->target);
-	const struct rule *rule = rule_of_intent(graph, intent, loop->arena);
-	const struct record *old = target ? loop->current[target->id] : NULL;
-	const struct record nothing = { .target = intent->target, .rule = rule ? rule->name : "" };
+	const struct target *target = graph_find(loop->inspection->graph, intent->target);
+	const struct record *old = record_of(loop->inspection, intent->target, rule);
+	const struct record nothing = { .target = intent->target, .rule = rule->name };
 	struct worker *worker;
 	struct outcome outcome;
 	bool ok;
 
-	if (!rule || (!rule->settle && !rule->destroy))
+	/* What is recorded stays: it goes by the plan, and with the user's word. */
+	if (old && !rule->settle)
 		return true;
-	worker = loop_run_alone(loop, loop_hire(loop, old && rule->settle ? WORK_SETTLE : WORK_REMOVE, target, intent->target, rule, old ? old : &nothing), REASON_NONE);
-	outcome = outcome_make(loop->arena, worker, worker->ok ? RESULT_OK : RESULT_FAILED);
+	worker = loop_run_alone(loop, loop_hire(loop, old ? WORK_SETTLE : WORK_REMOVE, target, intent->target, rule, old ? old : &nothing), REASON_NONE);
+	outcome = outcome_make(loop->arena, worker, loop_result(loop, worker));
 	if (worker->ok) {
 		const char **ids = arena_array(loop->arena, 1, sizeof *ids);
 
@@ -236,43 +281,49 @@ clear_orphan(struct loop *loop, const struct intent *intent)
 	return ok;
 }
 
+static bool
+is_anything_left(const struct inspection *inspection, struct arena *arena)
+{
+	for (size_t i = 0; i < inspection->kept_count; i++)
+		if (must_revert(inspection, &inspection->kept[i]))
+			return true;
+	for (size_t i = 0; i < inspection->intent_count; i++)
+		if (is_orphan(inspection, &inspection->intents[i], rule_of_intent(inspection->graph, &inspection->intents[i], arena)))
+			return true;
+	return false;
+}
+
 bool
 apply_recover(const struct inspection *inspection, const struct watcher *watcher, const struct apply_options *options, struct arena *arena,
-	bool *changed, struct error *err)
+	bool *changed, int *signal, struct error *err)
 {
+	const struct graph *graph = inspection->graph;
 	struct apply_result result = { 0 };
 	struct loop loop = { .inspection = inspection, .watcher = watcher, .options = options, .arena = arena, .result = &result, .wake = -1 };
-	bool to_do = false;
 
 	*changed = false;
-	for (size_t i = 0; i < inspection->kept_count; i++) {
-		const struct target *target = graph_find(inspection->graph, inspection->kept[i].target);
-
-		to_do |= !target || inspection->seen[target->id].reason != REASON_NONE;
-	}
-	for (size_t i = 0; i < inspection->intent_count; i++)
-		to_do |= !will_be_looked_after(inspection, &inspection->intents[i]);
-	if (!to_do)
+	*signal = 0;
+	if (!is_anything_left(inspection, arena))
 		return true;
 	if (!loop_open(&loop, err))
 		return false;
-	for (size_t i = 0; i < inspection->kept_count && !loop.stop; i++) {
-		const struct record *old = &inspection->kept[i];
-		const struct target *target = graph_find(inspection->graph, old->target);
-		const struct rule *rule = graph_rule(inspection->graph, old->rule);
+	for (size_t i = 0; i < inspection->kept_count && !loop.stop; i++)
+		if (must_revert(inspection, &inspection->kept[i]))
+			swap_revert(&loop, graph_find(graph, inspection->kept[i].target), &inspection->kept[i], graph_rule(graph, inspection->kept[i].rule),
+				true);
+	for (size_t i = 0; i < inspection->intent_count && !loop.stop; i++) {
+		const struct rule *rule = rule_of_intent(graph, &inspection->intents[i], arena);
 
-		if (rule && rule->revert && (!target || inspection->seen[target->id].reason != REASON_NONE))
-			swap_revert(&loop, target, old, rule, true);
+		if (is_orphan(inspection, &inspection->intents[i], rule))
+			clear_orphan(&loop, &inspection->intents[i], rule);
 	}
-	for (size_t i = 0; i < inspection->intent_count && !loop.stop; i++)
-		if (!will_be_looked_after(inspection, &inspection->intents[i]))
-			clear_orphan(&loop, &inspection->intents[i]);
 	*changed = true;
 	if (!loop_close(&loop, err))
 		return false;
+	*signal = result.signal;
 	if (result.failed) {
 		*err = result.error;
 		return error_wrap(err, "put right what an earlier run left of `%s`", result.failed_target);
 	}
-	return true;
+	return !result.signal || fail(err, FAULT_INTERRUPTED, "stopped while putting right what an earlier run left");
 }

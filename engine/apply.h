@@ -40,6 +40,7 @@ bool apply(const struct plan *plan, const struct watcher *watcher, const struct 
 bool apply_destroy(const struct inspection *inspection, const struct strings *names, const struct watcher *watcher, const struct apply_options *options,
 	struct arena *arena, struct apply_result *result, struct error *err);
 
-/* Put right what a killed run left: a record put aside is reverted, unless its successor agrees with the plan. Called under the lock, before the plan that counts. */
+/* Put right what a killed run left: a record put aside is reverted, unless its successor agrees with the plan. Called under the lock, before the plan that
+ * counts. False too where a signal ended it: `*signal` is its number then. */
 bool apply_recover(const struct inspection *inspection, const struct watcher *watcher, const struct apply_options *options, struct arena *arena,
-	bool *changed, struct error *err);
+	bool *changed, int *signal, struct error *err);

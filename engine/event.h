@@ -13,7 +13,7 @@ struct findings;
 struct record;
 
 enum event_kind {
-	EVENT_STARTED,    /* target, attempt, reason */
+	EVENT_STARTED,    /* target, attempt, reason, removes */
 	EVENT_PROGRESS,   /* target, stage, done, total, unit */
 	EVENT_LOG,        /* target, text: one line of a child's output */
 	EVENT_ENDED,      /* target, result, record, error, findings, duration */
@@ -32,6 +32,7 @@ struct event {
 	const char *target;     /* NULL: the run */
 	const char *rule;
 	enum reason reason;
+	bool removes;           /* what the target made is being removed */
 	enum result result;
 	unsigned attempt;
 	uint32_t done_count;    /* actions ended so far, and of how many: [2/6] */

@@ -323,7 +323,7 @@ inspect_again(const struct inspection *inspection, const struct target *target, 
 	findings_init(&task->findings, task->arena);
 }
 
-static bool
+static void
 unpack_rows(struct arena *arena, const struct row *rows, size_t count, struct record *records)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -340,7 +340,15 @@ unpack_rows(struct arena *arena, const struct row *rows, size_t count, struct re
 		if (!record_unpack(record, rows[i].body, rows[i].body_size, arena))
 			record->rule = NULL;
 	}
-	return true;
+}
+
+const struct record *
+inspection_kept(const struct inspection *inspection, const char *target)
+{
+	for (size_t i = 0; i < inspection->kept_count; i++)
+		if (strcmp(inspection->kept[i].target, target) == 0)
+			return &inspection->kept[i];
+	return NULL;
 }
 
 static bool
@@ -370,10 +378,13 @@ load_records(struct inspection *inspection, struct error *err)
 			inspection->gone[inspection->gone_count++] = records[i];
 		}
 	}
-	if (!memory->kept(memory->self, deployment, arena, &rows, &inspection->kept_count, err))
+	if (!memory->kept(memory->self, deployment, arena, &rows, &count, err))
 		return false;
-	inspection->kept = arena_array(arena, inspection->kept_count + 1, sizeof *inspection->kept);
-	unpack_rows(arena, rows, inspection->kept_count, inspection->kept);
+	inspection->kept = arena_array(arena, count + 1, sizeof *inspection->kept);
+	unpack_rows(arena, rows, count, inspection->kept);
+	for (size_t i = 0; i < count; i++)
+		if (inspection->kept[i].rule)
+			inspection->kept[inspection->kept_count++] = inspection->kept[i];
 	return memory->intents(memory->self, deployment, arena, &inspection->intents, &inspection->intent_count, err);
 }
 

@@ -78,6 +78,9 @@ struct inspection {
 bool inspect(struct inspection *inspection, const struct manifest *manifest, const struct graph *graph, const struct memory *memory,
 	const struct project *project, const struct wishes *wishes, struct known *known, struct arena *arena, struct error *err);
 
+/* The record of a target that was put aside, NULL if none was. */
+const struct record *inspection_kept(const struct inspection *inspection, const char *target);
+
 /* Look at one target again, its needs being as recorded now (`current`, by target id): what a worker does just before it builds, with its own task. The
  * ingredients stay in the task for the record. `seen` is overwritten. */
 void inspect_again(const struct inspection *inspection, const struct target *target, const struct record *const *current, bool asked_for,

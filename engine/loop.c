@@ -33,18 +33,24 @@ loop_launch(struct loop *loop, struct worker *worker, enum reason reason)
 		.target = worker->task.name,
 		.rule = worker->rule->name,
 		.reason = reason,
+		.removes = worker->kind == WORK_REMOVE,
 		.attempt = 1,
 		.log = worker->log.path,
 	});
 	pool_start(&loop->pool, &worker->job);
 }
 
+static bool
+is_swap(enum work_kind kind)
+{
+	return kind == WORK_SETTLE || kind == WORK_REVERT;
+}
+
 struct worker *
 loop_hire(struct loop *loop, enum work_kind kind, const struct target *target, const char *name, const struct rule *rule, const struct record *record)
 {
-	bool swap = kind == WORK_SETTLE || kind == WORK_REVERT;
 	struct worker *worker = worker_new(kind, loop->inspection, target, name, rule, record, loop->options->run.id, &loop->desk,
-		swap ? &loop->cancel_swap : &loop->cancel, loop->options->grace);
+		is_swap(kind) ? &loop->cancel_swap : &loop->cancel, loop->options->grace);
 
 	worker->current = loop->current;
 	return worker;
@@ -105,6 +111,8 @@ heed_signals(struct loop *loop)
 		if (loop->cancel) {
 			loop->cancel_swap = true;
 			signals_kill_children();
+			/* Whoever asks a third time wants no safe point any more. */
+			signals_let_go();
 		}
 		loop->cancel = true;
 		loop->stop = true;
@@ -131,9 +139,11 @@ loop_record(struct loop *loop, struct outcome *outcomes, size_t count)
 enum result
 loop_result(const struct loop *loop, const struct worker *worker)
 {
+	bool cancelled = is_swap(worker->kind) ? loop->cancel_swap : loop->cancel;
+
 	if (worker->ok)
 		return worker->same ? RESULT_SAME : RESULT_OK;
-	return loop->cancel && loop->broken.fault == FAULT_NONE ? RESULT_INTERRUPTED : RESULT_FAILED;
+	return cancelled && loop->broken.fault == FAULT_NONE ? RESULT_INTERRUPTED : RESULT_FAILED;
 }
 
 void
@@ -161,6 +171,7 @@ loop_tell_ended(struct loop *loop, const struct worker *worker, enum result resu
 		.kind = worker->kind == WORK_SETTLE ? EVENT_SETTLED : worker->kind == WORK_REVERT ? EVENT_REVERTED : EVENT_ENDED,
 		.target = worker->task.name,
 		.rule = worker->rule->name,
+		.removes = worker->kind == WORK_REMOVE,
 		.result = result,
 		.duration = (worker->ended_ns - worker->started_ns) / 1000000,
 		.attempt = worker->attempt,
@@ -216,6 +227,26 @@ loop_wait(struct loop *loop)
 	tell_progress(loop);
 }
 
+/* Everything that works on its own ends here. */
+static void
+disband(struct loop *loop)
+{
+	pool_finish(&loop->pool);
+	desk_finish(&loop->desk);
+	signals_finish(&loop->signals);
+	close_fd(&loop->wake);
+}
+
+/* From here on the world changes: what was seen while planning is no answer any more, and the seal of an earlier run neither. */
+static bool
+begin_run(struct loop *loop, struct error *err)
+{
+	const struct memory *memory = loop->inspection->memory;
+
+	known_hold_still(loop->inspection->known, false);
+	return memory->save_checkpoint(memory->self, SEAL_KEY, NULL, 0, err) && memory->begin_run(memory->self, &loop->options->run, err);
+}
+
 bool
 loop_open(struct loop *loop, struct error *err)
 {
@@ -228,17 +259,25 @@ loop_open(struct loop *loop, struct error *err)
 	for (uint32_t i = 0; i < count; i++)
 		loop->current[i] = loop->inspection->seen[i].record;
 	loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (loop->wake < 0 || !signals_init(&loop->signals))
+	if (loop->wake < 0)
 		return fail_errno(err, "open an event descriptor");
+	if (!signals_init(&loop->signals)) {
+		fail_errno(err, "open a descriptor for signals");
+		close_fd(&loop->wake);
+		return false;
+	}
 	desk_init(&loop->desk, loop->wake);
 	loop->desk.verbose = loop->options->verbose;
-	if (!pool_init(&loop->pool, loop->options->jobs, loop->wake))
+	if (!pool_init(&loop->pool, loop->options->jobs, loop->wake)) {
+		desk_finish(&loop->desk);
+		signals_finish(&loop->signals);
+		close_fd(&loop->wake);
 		return fail(err, FAULT_INTERNAL, "no thread could be started");
-	/* From here on the world changes: what was seen while planning is no answer any more, and the seal of an earlier run neither. */
-	known_hold_still(loop->inspection->known, false);
-	if (!loop->inspection->memory->save_checkpoint(loop->inspection->memory->self, SEAL_KEY, NULL, 0, err))
-		return false;
-	return loop->inspection->memory->begin_run(loop->inspection->memory->self, &loop->options->run, err);
+	}
+	if (begin_run(loop, err))
+		return true;
+	disband(loop);
+	return false;
 }
 
 bool
@@ -247,12 +286,8 @@ loop_close(struct loop *loop, struct error *err)
 	const struct memory *memory = loop->inspection->memory;
 	struct apply_result *result = loop->result;
 	const char *word = result->signal ? "interrupted" : result->failed || loop->broken.fault != FAULT_NONE ? "failed" : "ok";
-	bool ended;
 
-	pool_finish(&loop->pool);
-	desk_finish(&loop->desk);
-	signals_finish(&loop->signals);
-	close_fd(&loop->wake);
+	disband(loop);
 	result->duration = clock_monotonic_ms() - loop->started_ms;
 	if (result->signal)
 		result->status = (enum status)(128 + result->signal);
@@ -260,8 +295,7 @@ loop_close(struct loop *loop, struct error *err)
 		*err = loop->broken;
 		return false;
 	}
-	ended = memory->end_run(memory->self, word, (int)result->status, clock_now_ns(), err);
-	return ended;
+	return memory->end_run(memory->self, word, (int)result->status, clock_now_ns(), err);
 }
 
 /* Run one job to its end while the desk is served. The caller frees the worker. */
@@ -279,10 +313,10 @@ loop_run_alone(struct loop *loop, struct worker *worker, enum reason reason)
 bool
 loop_finish_alone(struct loop *loop, struct worker *worker, struct outcome *outcome)
 {
-	enum result result = worker->ok ? RESULT_OK : RESULT_FAILED;
+	enum result result = loop_result(loop, worker);
 	bool recorded = loop_record(loop, outcome, 1);
 
-	if (!worker->ok)
+	if (result == RESULT_FAILED)
 		loop_count_failure(loop, worker);
 	loop_tell_ended(loop, worker, result);
 	return recorded && worker->ok;

@@ -270,8 +270,21 @@ plan_make(struct plan *plan, const struct inspection *inspection, struct arena *
 	return true;
 }
 
+/* A swap that an earlier run did not bring to its end, of a target that this plan is about. */
+static bool
+is_any_swap_open(const struct inspection *inspection)
+{
+	for (size_t i = 0; i < inspection->kept_count; i++) {
+		const struct target *target = graph_find(inspection->graph, inspection->kept[i].target);
+
+		if (!target || inspection->seen[target->id].wanted)
+			return true;
+	}
+	return false;
+}
+
 bool
 plan_is_empty(const struct plan *plan)
 {
-	return plan->counts[ACTION_NONE] == plan->count && plan->inspection->kept_count == 0;
+	return plan->counts[ACTION_NONE] == plan->count && !is_any_swap_open(plan->inspection);
 }

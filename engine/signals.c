@@ -30,7 +30,22 @@ signals_init(struct signals *signals)
 		sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, &signals->before);
 	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return signals->fd >= 0;
+	if (signals->fd >= 0)
+		return true;
+	pthread_sigmask(SIG_SETMASK, &signals->before, NULL);
+	return false;
+}
+
+void
+signals_let_go(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 void

@@ -16,5 +16,8 @@ void signals_finish(struct signals *signals);
 /* The next signal, 0 if none is waiting. */
 int signals_read(const struct signals *signals);
 
+/* INT, TERM and HUP end the process again; signals_finish puts everything back. */
+void signals_let_go(void);
+
 /* SIGKILL to the groups of all our children but those with a session of their own, which are services. */
 void signals_kill_children(void);

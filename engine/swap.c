@@ -1,7 +1,5 @@
 #include "swap.h"
 
-#include <string.h>
-
 #include "base/arena.h"
 
 /* Whether everything that stands on the new product has passed. */
@@ -25,7 +23,7 @@ static void
 settle(struct loop *loop, const struct target *target)
 {
 	struct worker *worker = loop_run_alone(loop, loop_hire(loop, WORK_SETTLE, target, NULL, target->rule, loop->current[target->id]), REASON_NONE);
-	struct outcome outcome = outcome_make(loop->arena, worker, worker->ok ? RESULT_OK : RESULT_FAILED);
+	struct outcome outcome = outcome_make(loop->arena, worker, loop_result(loop, worker));
 
 	outcome.drop_old = worker->ok;
 	loop_finish_alone(loop, worker, &outcome);
@@ -37,7 +35,7 @@ bool
 swap_revert(struct loop *loop, const struct target *target, const struct record *old, const struct rule *rule, bool kept)
 {
 	struct worker *worker = loop_run_alone(loop, loop_hire(loop, WORK_REVERT, target, old->target, rule, old), REASON_NONE);
-	struct outcome outcome = outcome_make(loop->arena, worker, worker->ok ? RESULT_OK : RESULT_FAILED);
+	struct outcome outcome = outcome_make(loop->arena, worker, loop_result(loop, worker));
 	bool ok;
 
 	if (worker->ok && worker->record.target) {
@@ -53,13 +51,17 @@ swap_revert(struct loop *loop, const struct target *target, const struct record 
 	return ok;
 }
 
+/* What a target is put back to if its new product is not accepted; NULL: nothing was swapped, or nobody asked about it. */
 static const struct record *
-find_kept(const struct inspection *inspection, const char *target)
+replaced_by(const struct loop *loop, const struct target *target)
 {
-	for (size_t i = 0; i < inspection->kept_count; i++)
-		if (strcmp(inspection->kept[i].target, target) == 0)
-			return &inspection->kept[i];
-	return NULL;
+	const struct record *kept = inspection_kept(loop->inspection, target->name);
+	const struct record *replaced = loop->replaced[target->id];
+
+	/* What an earlier swap put aside stays put aside: the successor that was replaced now never proved itself. */
+	if (kept && (replaced || loop->inspection->seen[target->id].wanted))
+		return kept;
+	return replaced;
 }
 
 /* A swap is never left half done: what replaced something live is settled or undone before the run ends. */
@@ -70,14 +72,13 @@ swap_finish(struct loop *loop)
 
 	for (uint32_t i = 0; i < graph->count && loop->broken.fault == FAULT_NONE; i++) {
 		const struct target *target = &graph->targets[graph->order[i]];
-		const struct record *old = loop->replaced[target->id];
 		bool failed = loop->fate[target->id] == FATE_FAILED;
+		const struct record *old;
 
 		if (!target->rule->settle)
 			continue;
-		if (!old && !failed)
-			old = find_kept(loop->inspection, target->name);
-		if (old && accepted(loop, target))
+		old = replaced_by(loop, target);
+		if (old && !failed && accepted(loop, target))
 			settle(loop, target);
 		else if (old)
 			swap_revert(loop, target, old, target->rule, true);

@@ -145,7 +145,7 @@ stop_tagged(struct site *site, const char *tag, const struct instances *keep, in
 			leader.start = 0;
 		}
 		task_log(site->task, "stopping process %d", (int)leader.pid);
-		if (!process_stop(&leader, grace, err))
+		if (!process_stop(&leader, tag, grace, err))
 			return false;
 	}
 	return true;
@@ -156,7 +156,7 @@ process_halt(struct site *site, struct instance *instance, struct error *err)
 {
 	static const struct instances nothing = { 0 };
 
-	return process_stop(&instance->process, instance->stop_timeout, err) &&
+	return process_stop(&instance->process, instance->tag, instance->stop_timeout, err) &&
 		stop_tagged(site, instance->tag, &nothing, instance->stop_timeout, err);
 }
 

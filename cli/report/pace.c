@@ -75,7 +75,7 @@ pace_note(struct pace *pace, const struct event *event, int64_t now_ms)
 	if (!row)
 		row = add(pace, event->target, now_ms);
 	row->reverting = row->reverting || event->kind == EVENT_REVERTING;
-	row->removing = row->removing || (event->kind == EVENT_STARTED && event->reason == REASON_NOT_WANTED);
+	row->removing = row->removing || event->removes;
 	if (event->kind != EVENT_PROGRESS || !event->stage)
 		return row;
 	enter_stage(row, event, now_ms);

@@ -47,10 +47,10 @@ started(struct text_report *report, const struct event *event, struct arena *are
 	/* A check ends as soon as it starts: its verdict says enough. */
 	if (is_check(report, event->target) && event->attempt <= 1)
 		return;
-	if (event->reason == REASON_NONE)
-		line(report, event, arena, "finishing the swap");
-	else if (event->reason == REASON_NOT_WANTED)
+	if (event->removes)
 		line(report, event, arena, "removing");
+	else if (event->reason == REASON_NONE)
+		line(report, event, arena, "finishing the swap");
 	else
 		line(report, event, arena, arena_printf(arena, "start, %s%s", words_reason(event->reason), again));
 }

@@ -61,8 +61,8 @@ bool process_is_alive(const struct process_id *id);
 /* How a process that this program started has ended; false while it runs, and for one that somebody else started. */
 bool process_reap(const struct process_id *id, int *exit_code, int *signal);
 
-/* SIGTERM to its group, grace, SIGKILL, until nothing of it is left; fine if it is gone already. E0810 if it stays. */
-bool process_stop(const struct process_id *id, int64_t grace_ms, struct error *err);
+/* SIGTERM to its session, grace, SIGKILL, until nothing of it is left; fine if it is gone already. Who outlived it is known by `tag`. E0810 if it stays. */
+bool process_stop(const struct process_id *id, const char *tag, int64_t grace_ms, struct error *err);
 
 /* Processes of ours whose environment holds PROVISION_INSTANCE=tag: what a killed run left. A tag that ends in `/` stands for all that begin with it. */
 size_t process_find_tagged(const char *tag, struct process_id *ids, size_t most);

@@ -26,6 +26,7 @@
 /* Processes of one session, as a scan found them. */
 struct members {
 	const struct process_id *leader;
+	const char *tag;
 	bool leader_is_ours; /* it runs and is the one we mean, so whoever is in its session is ours */
 	pid_t pids[MEMBERS];
 	size_t count;
@@ -111,19 +112,20 @@ add_member(void *context, pid_t pid)
 
 	if (!procfs_stat(pid, &stat_now) || stat_now.session != members->leader->pid || stat_now.state == 'Z' || stat_now.state == 'X')
 		return true;
-	/* Once the leader is gone its number may name another session one day: then only the mark in the environment proves that a process is ours. */
-	if (!members->leader_is_ours && !procfs_has_variable(pid, TAG, ""))
+	/* Once the leader is gone its number may name another session one day, of another service too: then only the mark in the environment proves
+	 * that a process belongs to this one. */
+	if (!members->leader_is_ours && !procfs_has_variable(pid, TAG, members->tag))
 		return true;
 	members->pids[members->count++] = pid;
 	return members->count < MEMBERS;
 }
 
 static void
-find_members(struct members *members, const struct process_id *id)
+find_members(struct members *members, const struct process_id *id, const char *tag)
 {
 	char boot[40];
 
-	*members = (struct members){ .leader = id, .leader_is_ours = process_is_alive(id) };
+	*members = (struct members){ .leader = id, .tag = tag, .leader_is_ours = process_is_alive(id) };
 	/* A leader we started and that has ended waits for us to take its status. */
 	waitpid(id->pid, NULL, WNOHANG);
 	if (read_boot(boot) && strcmp(boot, id->boot) == 0)
@@ -146,12 +148,12 @@ signal_member(const struct members *members, pid_t pid, int number)
 }
 
 static bool
-wait_until_gone(struct members *members, const struct process_id *id, int64_t ms)
+wait_until_gone(struct members *members, const struct process_id *id, const char *tag, int64_t ms)
 {
 	int64_t deadline = clock_monotonic_ms() + ms;
 
 	for (;;) {
-		find_members(members, id);
+		find_members(members, id, tag);
 		if (members->count == 0)
 			return true;
 		if (clock_monotonic_ms() >= deadline)
@@ -161,7 +163,7 @@ wait_until_gone(struct members *members, const struct process_id *id, int64_t ms
 }
 
 bool
-process_stop(const struct process_id *id, int64_t grace_ms, struct error *err)
+process_stop(const struct process_id *id, const char *tag, int64_t grace_ms, struct error *err)
 {
 	struct members members;
 	struct buf pids finally(buf_finish) = { 0 };
@@ -169,16 +171,16 @@ process_stop(const struct process_id *id, int64_t grace_ms, struct error *err)
 
 	if (id->pid <= 1)
 		return true;
-	find_members(&members, id);
+	find_members(&members, id, tag);
 	for (size_t i = 0; i < members.count; i++)
 		signal_member(&members, members.pids[i], SIGTERM);
-	if (wait_until_gone(&members, id, grace_ms > 0 ? grace_ms : DEFAULT_GRACE_MS))
+	if (wait_until_gone(&members, id, tag, grace_ms > 0 ? grace_ms : DEFAULT_GRACE_MS))
 		return true;
 	/* Again and again: one that is just being born is missed by a single round. */
 	for (int64_t deadline = clock_monotonic_ms() + AFTER_KILL_MS; clock_monotonic_ms() < deadline;) {
 		for (size_t i = 0; i < members.count; i++)
 			signal_member(&members, members.pids[i], SIGKILL);
-		if (wait_until_gone(&members, id, LOOK_MS * 5))
+		if (wait_until_gone(&members, id, tag, LOOK_MS * 5))
 			return true;
 	}
 	buf_init(&pids, 256);

@@ -182,6 +182,22 @@ def test_killed_start_of_a_process(process_project, provision, tmp_path):
     assert not is_alive(second) and processes_with(str(port)) == []
 
 
+def test_a_process_that_was_killed_is_found(process_project, provision):
+    project, pipe, port = process_project
+    (project / "go").touch()
+    assert provision("apply", "--yes").code == 0
+    first = int(pipe.readline())
+    assert provision("audit", "verify").code == 0
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not is_alive(first))
+    verified = provision("audit", "verify")
+    assert verified.code == 5 and f"process {first} has ended" in verified.out, verified
+    assert provision("apply", "--yes").code == 0
+    assert processes_with(str(port)) == [int(pipe.readline())]
+    assert provision("audit", "verify").code == 0
+    assert provision("destroy", "--yes").code == 0
+
+
 def test_interrupted_start_of_a_process(process_project, provision, tmp_path):
     project, pipe, port = process_project
     running = Running(["apply", "--yes"], project, environment(tmp_path))

@@ -5,8 +5,6 @@ The tests of one story share its project; each begins by making it as it should 
 
 import os
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
 
@@ -317,7 +315,7 @@ def test_11_service_that_is_never_ready(story):
     nothing_to_do(story)
 
 
-def test_11_pinned_log_is_kept(story):
+def test_11_log_of_the_failure_is_kept(story):
     story.apply("tp4.yaml", "--set", "flaw=exit")
     log = story.run("logs", "service")
     assert log.code == 0 and "this version cannot start" in log.out, log
@@ -361,13 +359,14 @@ def test_13_port_held_by_another(story):
 
 
 class Watcher:
-    """Samples the command lines of all processes but the hub, which is told the token, while provision runs."""
+    """While provision runs, samples what comes and goes: the command lines of all processes but the hub, which is told the token, and the
+    files below .provision that a run removes at its end."""
 
-    def __init__(self, hub):
-        self.hub = hub.process.pid
+    def __init__(self, story):
+        self.hub, self.root = story.hub.process.pid, story.path(".provision")
 
     def __enter__(self):
-        self.seen, self.stop = set(), threading.Event()
+        self.seen, self.passing, self.stop = set(), {}, threading.Event()
         self.thread = threading.Thread(target=self.watch)
         self.thread.start()
         return self
@@ -382,6 +381,11 @@ class Watcher:
                         self.seen.add(file.read())
                 except OSError:
                     continue
+            for name in ("cache.db-wal", "lock"):
+                try:
+                    self.passing[name] = self.passing.get(name, b"") + (self.root / name).read_bytes()
+                except OSError:
+                    continue
 
     def __exit__(self, *_):
         self.stop.set()
@@ -392,7 +396,7 @@ def test_14_a_token_stays_secret(tmp_path, engine, base_image):
     with glm_hub(tmp_path / "hub", "--token", CANARY) as hub, told(tmp_path / "project", hub, engine, base_image, token="HF_TOKEN") as story:
         denied = story.plan("tp4.yaml")
         assert denied.code in (0, 77) and ("E0603" in denied.text or "HF_TOKEN" in denied.text), denied
-        with Watcher(hub) as watcher:
+        with Watcher(story) as watcher:
             done = story.run("apply", "tp3.yaml", "--yes", HF_TOKEN=CANARY)
         assert done.code == 0, done
         assert hub.stats()["authorized"] > 0 and hub.stats()["leaks"] == []
@@ -401,7 +405,8 @@ def test_14_a_token_stays_secret(tmp_path, engine, base_image):
         places = {repr(result.arguments): result.text.encode() for result in shown}
         places |= {"inspect": story.docker("inspect", *story.containers()).encode(), "argv": b"\0".join(watcher.seen)}
         places |= {str(path): path.read_bytes() for path in story.root.rglob("*") if path.is_file()}
-        assert any(name.endswith("cache.db") for name in places) and any("/logs/" in name for name in places)
+        places |= watcher.passing
+        assert watcher.passing.get("cache.db-wal") and any(name.endswith("cache.db") for name in places) and any("/logs/" in name for name in places)
         assert [name for name, content in places.items() if CANARY.encode() in content] == []
 
 

@@ -385,7 +385,7 @@ tear_down(void **state)
 	const struct process_spec spec = { .argv = argv };
 
 	for (size_t i = process_find_tagged(PROJECT "/demo/", found, 16); i-- > 0;)
-		process_stop(&found[i], 100, &err);
+		process_stop(&found[i], PROJECT "/demo/", 100, &err);
 	process_run(&spec, &arena, &result, &err);
 	fake_memory_finish(&world->memory);
 	free(world);
@@ -837,7 +837,7 @@ test_orphan_of_a_killed_run(void **state)
 	assert_false(runs(orphan.pid));
 	assert_true(runs(neighbour.pid));
 	assert_int_equal(world->memory.intent_count, 0);
-	assert_true(process_stop(&neighbour, 100, &err));
+	assert_true(process_stop(&neighbour, PROJECT "/demo/api2/R/0/X", 100, &err));
 }
 
 static void

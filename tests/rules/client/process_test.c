@@ -363,15 +363,15 @@ test_start_identify_stop(void **state)
 	other = id;
 	other.boot[0] = other.boot[0] == 'x' ? 'y' : 'x';
 	assert_false(process_is_alive(&other));
-	assert_true(process_stop(&other, 100, &err));
+	assert_true(process_stop(&other, "p/d/t/r/0/BBBB", 100, &err));
 	other = id;
 	other.exe_inode++;
 	assert_false(process_is_alive(&other));
 	assert_true(process_is_alive(&id));
 
-	assert_true(process_stop(&id, 1000, &err));
+	assert_true(process_stop(&id, "p/d/t/r/0/BBBB", 1000, &err));
 	assert_false(runs(id.pid));
-	assert_true(process_stop(&id, 1000, &err));
+	assert_true(process_stop(&id, "p/d/t/r/0/BBBB", 1000, &err));
 }
 
 static void
@@ -386,10 +386,23 @@ test_stop_of_a_stranger_does_nothing(void **state)
 	wait_for_text(in_directory("stranger.log"), "unmarked");
 	stale = id;
 	stale.start -= 5;
-	assert_true(process_stop(&stale, 100, &err));
+	assert_true(process_stop(&stale, "x", 100, &err));
 	assert_true(runs(id.pid));
 	assert_true(process_identify(id.pid, &id));
-	assert_true(process_stop(&id, 1000, &err));
+	assert_true(process_stop(&id, "x", 1000, &err));
+	assert_false(runs(id.pid));
+
+	/* Nor one that carries the mark of another service. */
+	start("echo marked; exec sleep 60", "p/d/other/r/0/CCCC", in_directory("other.log"), &id);
+	wait_for_text(in_directory("other.log"), "marked");
+	stale = id;
+	stale.start -= 5;
+	assert_true(process_stop(&stale, "p/d/t/r/0/BBBB", 100, &err));
+	assert_true(runs(id.pid));
+	/* Programs that write a title of their own over their environment leave it alone when they are told so: the mark stays. */
+	assert_true(procfs_has_variable(id.pid, "SPT_NOENV", "1"));
+	assert_true(process_identify(id.pid, &id));
+	assert_true(process_stop(&id, "p/d/other/r/0/CCCC", 1000, &err));
 	assert_false(runs(id.pid));
 }
 
@@ -416,7 +429,7 @@ test_stop_ends_all_members(void **state)
 		const char *said = strstr(read_log(log), "worker=");
 		pid_t worker = said ? (pid_t)strtol(said + strlen("worker="), NULL, 10) : 0;
 		assert_true(runs(worker));
-		if (!process_stop(&id, 300, &err))
+		if (!process_stop(&id, tag, 300, &err))
 			fail_msg("%s: %s", cases[i].name, err.text);
 		assert_false(runs(worker));
 		assert_false(runs(id.pid));

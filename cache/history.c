@@ -232,6 +232,8 @@ read_entry(const struct rows *rows, struct arena *arena, struct history_entry *e
 		.ended_ns = rows_int(rows, COLUMN_ENDED),
 		.body = rows_text(rows, COLUMN_BODY, arena),
 	};
+	/* Where it is not as long as a digest, it stays zero: nothing equals that. */
+	rows_digest(rows, COLUMN_HASH, &entry->hash);
 }
 
 bool

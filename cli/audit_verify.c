@@ -5,6 +5,7 @@
 
 #include "engine/audit.h"
 #include "engine/base/units.h"
+#include "report/words.h"
 #include "rules/rules.h"
 
 /* The sums of one verification. */
@@ -163,7 +164,7 @@ report(struct verifying *verifying, const struct history_entry *head, const char
 	} else if (intact && session->options.quiet < 2) {
 		out_text(&session->out, " ");
 		out_paint(&session->out, STYLE_NEW, "%s", session->out.utf8 ? "✓" : "ok");
-		out_printf(&session->out, " %-12s%zu runs, chain intact", "records", runs);
+		out_printf(&session->out, " %-12s%s, chain intact", "records", words_count(&session->arena, runs, "run", "runs"));
 		if (head->seq > 0)
 			out_printf(&session->out, ", head %lld:%s", (long long)head->seq, head_hash);
 		out_text(&session->out, "\n");

@@ -102,7 +102,7 @@ show(struct destroying *destroying)
 {
 	struct session *session = destroying->session;
 
-	if (session->options.json)
+	if (session->options.json || destroying->names.count + destroying->kept.count == 0)
 		return;
 	out_text(&session->out, "Destroy of ");
 	out_safe(&session->out, destroying->shape.manifest.name);

@@ -22,6 +22,21 @@ is_run_id(const char *text)
 	       text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
 }
 
+static bool
+last_of_history(struct session *session, const char *target, const char **run, struct error *err)
+{
+	const struct memory *memory = session->memory;
+	struct history_entry *entries;
+	size_t count;
+
+	if (!memory->history(memory->self, NULL, &session->arena, &entries, &count, err))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (entries[i].target && strcmp(entries[i].target, target) == 0)
+			*run = entries[i].run;
+	return true;
+}
+
 /* The run that touched the target last, in any deployment; NULL if none did. */
 static const char *
 last_run(struct session *session, const char *target, struct error *err)
@@ -45,6 +60,9 @@ last_run(struct session *session, const char *target, struct error *err)
 			run = entry.run;
 		}
 	}
+	/* Where nothing has succeeded yet no deployment is known; the history has what failed. */
+	if (!run && !last_of_history(session, target, &run, err))
+		return NULL;
 	if (!run)
 		fail(err, FAULT_NO_RECORD, "nothing is recorded of a target `%s`", target);
 	return run;

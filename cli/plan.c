@@ -45,11 +45,10 @@ verdict(const struct session *session, const struct shape *shape, const struct c
 	return status_worse(shape->plan.status, chain->status);
 }
 
+/* Also where it came to no plan: every stream ends with it. */
 static void
-show_summary(struct session *session, const struct shape *shape, const struct chain *chain, enum status status)
+show_summary(struct session *session, bool ok, const struct chain *chain, enum status status)
 {
-	bool ok = shape->plan.verdict != VERDICT_INFEASIBLE || chain->works;
-
 	if (session->options.json)
 		jsonl_summary(&session->jsonl, &(struct jsonl_summary){ .result = ok ? "ok" : "failed",
 						       .status = (int)status,
@@ -63,6 +62,7 @@ command_plan(struct session *session)
 	struct shape shape = { 0 };
 	struct chain chain = { .count = 0 };
 	struct strings tried = { 0 };
+	bool ok = false;
 	enum status status = session_find(session, true);
 
 	if (status == STATUS_OK && session_sealed(session))
@@ -81,9 +81,10 @@ command_plan(struct session *session)
 		else
 			planning_show(session, &shape, &chain);
 		show_next(session, &shape, &chain);
+		ok = shape.plan.verdict != VERDICT_INFEASIBLE || chain.works;
 		status = verdict(session, &shape, &chain);
-		show_summary(session, &shape, &chain, status);
 	}
+	show_summary(session, ok, &chain, status);
 	chain_finish(&chain);
 	shape_finish(&shape);
 	return (int)status;

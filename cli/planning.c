@@ -8,9 +8,8 @@
 
 #define FINDINGS_MOST 20
 
-/* A fallback is another shape of the same deployment, or it would leave this one behind. */
-static enum status
-check_name(struct session *session, const struct shape *first, const struct fallback_entry *entry,
+enum status
+planning_check_name(struct session *session, const struct shape *first, const struct fallback_entry *entry,
 	const struct shape *shape)
 {
 	struct error err = { 0 };
@@ -30,7 +29,7 @@ plan_one(struct session *session, const struct shape *before, const struct fallb
 	enum status status = session_load(session, entry->manifest, shape);
 
 	if (status == STATUS_OK)
-		status = check_name(session, before, entry, shape);
+		status = planning_check_name(session, before, entry, shape);
 	if (status == STATUS_OK)
 		status = session_inspect(session, shape, true);
 	if (status == STATUS_OK)

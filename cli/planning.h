@@ -23,6 +23,10 @@ void planning_chain(struct session *session, const struct shape *first, unsigned
 	struct chain *chain);
 void chain_finish(struct chain *chain);
 
+/* A fallback is another shape of the same deployment, or it would leave this one behind: E0116 if it is not. */
+enum status planning_check_name(struct session *session, const struct shape *first, const struct fallback_entry *entry,
+	const struct shape *shape);
+
 /* Print the plan of `first` and what its chain came to; JSON Lines with --json. */
 void planning_show(struct session *session, const struct shape *first, const struct chain *chain);
 

@@ -377,7 +377,7 @@ session_sealed(struct session *session)
 		return false;
 	memory = ledger_memory(ledger);
 	holds = memory->checkpoint(memory->self, SEAL_KEY, &arena, &bytes, &size, &ignored) && bytes &&
-		seal_holds(bytes, size, session->found.manifest, &seal);
+		seal_holds(bytes, size, session->found.manifest, session->found.root, &seal);
 	ledger_close(ledger);
 	if (holds && session->options.quiet < 2)
 		verdict_nothing(&session->out, seal.targets, seal.files, 0, clock_monotonic_ms() - session->started_ms, &session->arena);

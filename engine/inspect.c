@@ -215,6 +215,24 @@ first_hand(const struct causes *causes, enum reason reason)
 	return causes->count ? REASON_DEPENDENCY : reason;
 }
 
+/* What is missing now only because a target that comes before will make it anew has not changed first-hand. */
+static void
+leave_out_what_is_made_later(struct work *work, struct causes *causes)
+{
+	const char *root = work->view.inspection->project->root;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < causes->count; i++) {
+		const struct cause *cause = &causes->items[i];
+
+		if (cause->reason == REASON_INPUT_CHANGED && !cause->after &&
+			task_is_made_later(work->task, path_absolute(work->task->arena, root, cause->what)))
+			continue;
+		causes->items[kept++] = *cause;
+	}
+	causes->count = kept;
+}
+
 static void
 explain(struct work *work, const struct look *look)
 {
@@ -230,6 +248,7 @@ explain(struct work *work, const struct look *look)
 		return;
 	before = record_before(work);
 	stale_causes(&before->ingredients, &work->task->ingredients, work->task->arena, &more->causes);
+	leave_out_what_is_made_later(work, &more->causes);
 	if (seen->reason == REASON_PARAMETER_CHANGED || seen->reason == REASON_DEPENDENCY)
 		seen->reason = first_hand(&more->causes, seen->reason);
 }

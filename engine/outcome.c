@@ -7,6 +7,7 @@
 #include "base/secret.h"
 
 #define TEXT_LIMIT (64u << 10)
+#define REASON_LIMIT (16u << 10)
 #define BODY_LIMIT (16u << 20)
 
 static const char *
@@ -16,7 +17,8 @@ redacted(struct arena *arena, const char *text)
 
 	if (secret_none_loaded())
 		return arena_copy(arena, text);
-	buf_init(&out, TEXT_LIMIT);
+	/* What stands for a secret may be longer than the secret. */
+	buf_init(&out, 8 * TEXT_LIMIT);
 	secret_redact(text, strlen(text), &out);
 	return arena_copy(arena, out.data);
 }
@@ -48,25 +50,38 @@ add_member(struct buf *json, const char *name, const char *value)
 	json_quote(json, value);
 }
 
-/* Every first-hand cause with its old and new value. */
+/* One object; nothing of it where it would be too long. */
+static void
+add_reason(struct buf *json, const char *id, const char *what, const struct cause *cause)
+{
+	struct buf one finally(buf_finish) = { 0 };
+
+	buf_init(&one, REASON_LIMIT);
+	buf_printf(&one, "{\"id\":\"%s\"", id);
+	add_member(&one, "what", what);
+	add_member(&one, "before", cause ? cause->before : NULL);
+	add_member(&one, "after", cause ? cause->after : NULL);
+	if (one.truncated) {
+		buf_clear(&one);
+		buf_printf(&one, "{\"id\":\"%s\"", id);
+	}
+	buf_char(&one, '}');
+	buf_printf(json, "%s%s", json->size > 1 ? "," : "", one.data);
+}
+
+/* Every first-hand cause with its old and new value, as far as they are of a size that somebody would read. */
 static const char *
 reasons_json(struct arena *arena, const struct seen *seen)
 {
 	struct buf json finally(buf_finish) = { 0 };
 
 	buf_init(&json, TEXT_LIMIT);
-	buf_printf(&json, "[{\"id\":\"%s\"", reason_id(seen->reason));
-	if (seen->detail)
-		add_member(&json, "what", seen->detail->look.what);
-	buf_char(&json, '}');
+	buf_char(&json, '[');
+	add_reason(&json, reason_id(seen->reason), seen->detail ? seen->detail->look.what : NULL, NULL);
 	for (size_t i = 0; seen->detail && i < seen->detail->causes.count && json.size < TEXT_LIMIT / 2; i++) {
 		const struct cause *cause = &seen->detail->causes.items[i];
 
-		buf_printf(&json, ",{\"id\":\"%s\"", reason_id(cause->reason));
-		add_member(&json, "what", cause->what);
-		add_member(&json, "before", cause->before);
-		add_member(&json, "after", cause->after);
-		buf_char(&json, '}');
+		add_reason(&json, reason_id(cause->reason), cause->what, cause);
 	}
 	buf_char(&json, ']');
 	return redacted(arena, json.data);

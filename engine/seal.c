@@ -1,6 +1,7 @@
 #include "seal.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -9,11 +10,20 @@
 #include "base/file.h"
 #include "base/pack.h"
 
-#define VERSION "1 " PROVISION_VERSION
+#define VERSION "2 " PROVISION_VERSION
 #define MANY_FILES 2000 /* from here on a second thread pays for itself */
 
-/* Texts that make a manifest depend on more than its files. */
-static const char *const outside[] = { "${env.", "~/" };
+/* Text that makes a manifest depend on the environment, however it is put together. */
+#define ENVIRONMENT "env."
+
+/* `~` stands for it in paths, and in what a path is put together from. */
+static const char *
+home(void)
+{
+	const char *value = getenv("HOME");
+
+	return value ? value : "";
+}
 
 static bool
 is_self_contained(const struct manifest *manifest)
@@ -23,9 +33,8 @@ is_self_contained(const struct manifest *manifest)
 
 		if (source->path[0] != '/')
 			return false; /* standard input, or the value of an option */
-		for (size_t j = 0; j < sizeof outside / sizeof *outside; j++)
-			if (memmem(source->text, source->size, outside[j], strlen(outside[j])))
-				return false;
+		if (memmem(source->text, source->size, ENVIRONMENT, strlen(ENVIRONMENT)))
+			return false;
 	}
 	return true;
 }
@@ -79,6 +88,9 @@ seal_make(const struct inspection *inspection, struct buf *bytes)
 		targets += inspection->seen[i].wanted;
 	pack_text(bytes, VERSION);
 	pack_text(bytes, manifest->path);
+	/* Inputs are named as seen from the root, whichever way that was found. */
+	pack_text(bytes, inspection->project->root);
+	pack_text(bytes, home());
 	pack_int(bytes, targets);
 	for (size_t i = 0; i < manifest->sources.count; i++)
 		if (!add_manifest(inspection, &manifest->sources.items[i], bytes))
@@ -144,20 +156,25 @@ check_files(const char *const *paths, const struct stat_key *const *keys, size_t
 	return shares[0].holds && shares[1].holds;
 }
 
+static bool
+next_is(struct unpack *unpack, const char *wanted)
+{
+	const char *text = unpack_text(unpack);
+
+	return text && strcmp(text, wanted) == 0;
+}
+
 bool
-seal_holds(const void *bytes, size_t size, const char *manifest, struct seal *seal)
+seal_holds(const void *bytes, size_t size, const char *manifest, const char *root, struct seal *seal)
 {
 	struct arena arena finally(arena_finish) = { 0 };
 	struct unpack unpack;
 	const char **paths;
 	const struct stat_key **keys;
-	const char *version, *path;
 	size_t count = 0, length;
 
 	unpack_init(&unpack, bytes, size);
-	version = unpack_text(&unpack);
-	path = unpack_text(&unpack);
-	if (!version || strcmp(version, VERSION) != 0 || !path || strcmp(path, manifest) != 0)
+	if (!next_is(&unpack, VERSION) || !next_is(&unpack, manifest) || !next_is(&unpack, root) || !next_is(&unpack, home()))
 		return false;
 	seal->targets = (uint32_t)unpack_int(&unpack);
 	paths = arena_array(&arena, size / sizeof(struct stat_key) + 1, sizeof *paths);

@@ -21,5 +21,5 @@ struct seal {
 /* Pack the seal of an inspection that found everything up to date. False: it cannot be sealed, and nothing is wrong. */
 bool seal_make(const struct inspection *inspection, struct buf *bytes);
 
-/* Whether the seal is of this manifest (absolute path) and this version, and everything is as it was. */
-bool seal_holds(const void *bytes, size_t size, const char *manifest, struct seal *seal);
+/* Whether the seal is of this manifest and root (absolute paths) and this version, and everything is as it was. */
+bool seal_holds(const void *bytes, size_t size, const char *manifest, const char *root, struct seal *seal);

@@ -191,12 +191,24 @@ task_is_held_by_us(const struct task *task, enum artifact_kind kind, const char 
 	return false;
 }
 
+/* A maker of what a target reads is one of its needs: where none of them changes, the path need not be looked up. */
+static bool
+a_need_changes(const struct task *task)
+{
+	const struct graph *graph = task->inspection->graph;
+
+	for (uint32_t i = 0; task->target && i < task->target->need_count; i++)
+		if (task->inspection->seen[graph->needs[task->target->needs + i]].reason != REASON_NONE)
+			return true;
+	return false;
+}
+
 bool
 task_is_made_later(const struct task *task, const char *path)
 {
 	uint32_t maker;
 
-	if (task->desk)
+	if (task->desk || !a_need_changes(task))
 		return false;
 	maker = graph_maker(task->inspection->graph, path);
 	return maker != NO_NAME && task->target && maker != task->target->id && task->inspection->seen[maker].reason != REASON_NONE;

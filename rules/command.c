@@ -273,6 +273,21 @@ judge(const struct command *command, struct task *task, const struct process_res
 	return fail(err, FAULT_COMMAND, "`%s` was ended by signal %d (SIG%s)", show(command, arena), result->signal, name ? name : "?");
 }
 
+/* What the manifest sets comes last: it wins. */
+static const char *const *
+make_environment(const struct command *command, struct task *task)
+{
+	struct arena *arena = task_arena(task);
+	struct pairs env = { 0 };
+
+	pairs_set(&env, arena, "PROVISION_RUN", task_run(task));
+	pairs_set(&env, arena, "PROVISION_TARGET", task_target(task));
+	pairs_set(&env, arena, "PROVISION_PROJECT", task_root(task));
+	for (size_t i = 0; i < command->env.count; i++)
+		pairs_set(&env, arena, command->env.items[i].key, command->env.items[i].value);
+	return process_environment(&env, arena);
+}
+
 static bool
 run(const struct command *command, struct task *task, struct error *err)
 {
@@ -280,7 +295,7 @@ run(const struct command *command, struct task *task, struct error *err)
 	struct process_result result;
 	struct process_spec spec = {
 		.argv = make_argv(command, task),
-		.env = process_environment(&command->env, arena),
+		.env = make_environment(command, task),
 		.workdir = task_workdir(task),
 		.timeout_ms = task_timeout(task),
 		.grace_ms = task_grace(task),

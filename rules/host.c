@@ -33,6 +33,7 @@ static const struct param container_params[] = {
 	{ "engine", PARAM_ENUM, offsetof(struct host_container, engine), .fallback = "auto", .choices = host_engines, .about = "which engine must answer" },
 	{ "version", PARAM_STRING, offsetof(struct host_container, version), .about = "`>=20.10`" },
 	{ "nvidia", PARAM_BOOL, offsetof(struct host_container, nvidia), .about = "it must be able to hand GPUs to containers" },
+	{ "self_test", PARAM_STRING, offsetof(struct host_container, self_test), .about = "image to see the GPUs from; not supported yet" },
 	{ 0 },
 };
 
@@ -80,6 +81,11 @@ host_validate(const void *spec, struct task *task, struct errors *errors)
 	check_condition(task, "cuda", host->cuda, errors);
 	if (host->container)
 		check_condition(task, "container", host->container->version, errors);
+	if (host->container && host->container->self_test) {
+		fail_at(&err, task_place(task, "container"), FAULT_BAD_VALUE, "`self_test` of `container` is not supported yet");
+		error_hint(&err, "leave it out; a target of rule `command` can do the same: `[docker, run, --rm, --gpus, all, IMAGE, nvidia-smi, -L]`");
+		errors_add(errors, &err);
+	}
 	for (size_t i = 0; i < host->hubs.count; i++) {
 		if (host_hub_url(host->hubs.items[i], task_arena(task)))
 			continue;

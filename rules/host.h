@@ -30,6 +30,7 @@ struct host_container {
 	int engine;
 	const char *version;
 	bool nvidia;
+	const char *self_test;    /* refused for now */
 };
 
 struct host {

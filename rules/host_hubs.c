@@ -10,7 +10,7 @@
 #include "engine/base/finding.h"
 #include "engine/task.h"
 
-#define MOST_HUBS 16
+#define MOST_THREADS 16
 #define TIMEOUT_MS 5000
 
 /* One hub, asked on a thread of its own: it has its own arena and connection. */
@@ -86,7 +86,7 @@ report(const struct question *question, struct task *task)
 void
 host_check_hubs(const struct host *host, struct task *task)
 {
-	size_t count = host->hubs.count < MOST_HUBS ? host->hubs.count : MOST_HUBS;
+	size_t count = host->hubs.count;
 	struct question *questions = arena_array(task_arena(task), count + 1, sizeof *questions);
 
 	for (size_t i = 0; i < count; i++) {
@@ -96,7 +96,7 @@ host_check_hubs(const struct host *host, struct task *task)
 			.cancel = task_cancel(task),
 		};
 		/* The last one needs no thread: this one waits anyway. */
-		questions[i].started = i + 1 < count && pthread_create(&questions[i].thread, NULL, run, &questions[i]) == 0;
+		questions[i].started = i + 1 < count && i < MOST_THREADS && pthread_create(&questions[i].thread, NULL, run, &questions[i]) == 0;
 		if (!questions[i].started)
 			ask(&questions[i]);
 	}

@@ -45,6 +45,7 @@ static const struct param params[] = {
 		.about = "`data`: the vision encoder whole on each GPU, where the model's class can" },
 	{ "limit_mm_per_prompt", PARAM_JSON, AT(limits), .about = "{image: 10, video: 0}" },
 	{ "tight", PARAM_ENUM, AT(tight), .fallback = "warn", .choices = tight_words, .about = "memory that fits with less than 10 % to spare: `warn` or `fail`" },
+	{ "in_image", PARAM_STRING, AT(in_image), .about = "image to put the same question to; not supported yet" },
 	{ "endpoint", PARAM_STRING, AT(endpoint), .unhashed = true, .about = "base URL of the hub" },
 	{ "token", PARAM_SECRET, AT(token), .unhashed = true, .about = "for a model that is not public" },
 	{ 0 },
@@ -139,6 +140,11 @@ preflight_validate(const void *spec, struct task *task, struct errors *errors)
 		fail(
 			&err, FAULT_BAD_VALUE, "`gpu_memory_utilization`: %g is not above 0 and at most 1", preflight->utilization);
 		complain(task, "gpu_memory_utilization", &err, errors);
+	}
+	if (preflight->in_image || task_is_pending(task, "in_image")) {
+		fail(&err, FAULT_BAD_VALUE, "`in_image` is not supported yet");
+		error_hint(&err, "leave it out: the verdict is computed from config.json alone");
+		complain(task, "in_image", &err, errors);
 	}
 	if (preflight->gpu_count && preflight->gpus) {
 		fail(&err, FAULT_CONFLICT, "`gpu_count` and `gpus` exclude each other");

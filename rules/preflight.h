@@ -30,6 +30,7 @@ struct preflight {
 	int encoder_mode;
 	const char *limits;       /* JSON */
 	int tight;
+	const char *in_image;     /* refused for now */
 };
 
 enum { TIGHT_WARN, TIGHT_FAIL };

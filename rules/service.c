@@ -238,7 +238,7 @@ start(struct site *site, const struct service *spec, const struct instances *old
 
 	/* All that can be known to fail is asked before the old instance is touched. */
 	plan_instances(spec, site, fresh);
-	if (!service_secrets(&spec->env_from, site->arena, &secrets, err) || !service_choose_gpus(spec, site, fresh, err))
+	if (!service_secrets(&spec->env_from, site->arena, &secrets, err) || !service_choose_gpus(spec, site, old, fresh, err))
 		return false;
 	for (size_t i = 0; i < fresh->count; i++)
 		if (!fresh->items[i].runtime->prepare(site, spec, &fresh->items[i], err))
@@ -311,8 +311,11 @@ resume_all(struct site *site, const struct instances *recorded, struct instances
 		struct instance *instance = &recorded->items[i];
 		if (!instance->runtime->look(site, instance, &state, err))
 			return false;
-		if (state.running)
+		/* A run that was killed between two steps of stopping it has left it without its restart policy. */
+		if (state.running && (!instance->ready_ms || instance->runtime->became_ready(site, instance, err)))
 			continue;
+		if (state.running)
+			return error_wrap(err, "the instance of run %s", instance->run);
 		task_progress(site->task, arena_printf(site->arena, "putting the instance of run %s back", instance->run), 0, 0, NULL);
 		task_log(site->task, "starting %s %.12s of run %s again", instance->runtime->words, instance->id, instance->run);
 		if (!instance->runtime->resume(site, instance, err))
@@ -339,6 +342,10 @@ service_revert(struct task *task, struct error *err)
 	site.cancel = cancel;
 	if (resumed.count && !(cancel && *cancel) && !service_wait_ready(&site, &resumed, err) && !(cancel && *cancel))
 		return error_wrap(err, "the old instance was started again");
+	/* It was ready once: nobody waits for that now, so that its restart policy is given back at once. */
+	for (size_t i = 0; cancel && *cancel && i < resumed.count; i++)
+		if (!resumed.items[i].runtime->became_ready(&site, &resumed.items[i], err))
+			return error_wrap(err, "the old instance was started again");
 	for (size_t i = 0, k = 0; i < recorded.count && k < resumed.count; i++)
 		if (recorded.items[i].replica == resumed.items[k].replica)
 			recorded.items[i] = resumed.items[k++];

@@ -19,8 +19,27 @@
 #define RELEASE_MS 10000
 #define CONNECT_MS 200
 
+/* What our own instance takes will be there for its successor, if it is the one that takes it. Whatever else is on such a GPU is found when the old one has gone. */
+static void
+leave_out(struct site *site, struct gpus *gpus, const struct instances *old)
+{
+	for (size_t i = 0; i < old->count; i++) {
+		struct instance instance = old->items[i];
+		struct instance_state state;
+		struct error ignored;
+
+		if (!instance.runtime->look(site, &instance, &state, &ignored) || !state.running)
+			continue;
+		for (size_t g = 0; g < gpus->count; g++)
+			if (strings_has(&instance.gpus, gpus->items[g].uuid)) {
+				gpus->items[g].used = gpus->items[g].reserved;
+				gpus->items[g].process_count = 0;
+			}
+	}
+}
+
 bool
-service_choose_gpus(const struct service *spec, struct site *site, struct instances *instances, struct error *err)
+service_choose_gpus(const struct service *spec, struct site *site, const struct instances *old, struct instances *instances, struct error *err)
 {
 	struct gpuset set;
 	struct gpus gpus;
@@ -33,8 +52,10 @@ service_choose_gpus(const struct service *spec, struct site *site, struct instan
 		return false;
 	if (set.none)
 		return true;
-	if (!gpus_read(&gpus, site->arena, err) ||
-		!gpuset_choose(&set, &gpus, reserved, reserved_count, purpose, site->arena, &chosen, &count, err))
+	if (!gpus_read(&gpus, site->arena, err))
+		return false;
+	leave_out(site, &gpus, old);
+	if (!gpuset_choose(&set, &gpus, reserved, reserved_count, purpose, site->arena, &chosen, &count, err))
 		return false;
 	if (count == 0 || count % instances->count != 0)
 		return fail_at(err, task_place(site->task, "gpus"), FAULT_TOO_FEW_GPUS, "%zu GPUs cannot be dealt equally to %zu replicas", count,

@@ -6,6 +6,7 @@
 #include "diagnose.h"
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/digest.h"
 #include "engine/base/json.h"
 #include "engine/base/version.h"
@@ -269,7 +270,7 @@ docker_read_log(struct site *site, struct instance *instance, void (*output)(voi
 {
 	struct log_tap log = { instance, 0, output, context };
 
-	if (!docker_logs(&site->docker, instance->id, false, "", tap, &log, err))
+	if (!site_docker(site, err) || !docker_logs(&site->docker, instance->id, false, instance->log_since, tap, &log, err))
 		return false;
 	if (log.seen > instance->log_taken)
 		instance->log_taken = log.seen;
@@ -280,7 +281,8 @@ static bool
 docker_became_ready(struct site *site, struct instance *instance, struct error *err)
 {
 	/* Not before: a server that cannot start would be started for ever, and its log be a mixture of attempts. */
-	return strcmp(instance->restart, "no") == 0 || docker_update_restart(&site->docker, instance->id, instance->restart, err);
+	return strcmp(instance->restart, "no") == 0 ||
+		(site_docker(site, err) && docker_update_restart(&site->docker, instance->id, instance->restart, err));
 }
 
 static bool
@@ -293,21 +295,35 @@ docker_halt(struct site *site, struct instance *instance, struct error *err)
 		return false;
 	if (missing)
 		return true;
-	/* What is kept in reserve must not come up again with the engine. */
-	return docker_update_restart(&site->docker, instance->id, "no", err) &&
-		docker_stop(&site->docker, instance->id, instance->stop_timeout, err);
+	/* What is kept in reserve must not come up again with the engine. Only asked for where it would: not every engine can change a policy. */
+	const char *policy = json_string_at(container, "HostConfig.RestartPolicy.Name");
+	if (!(policy && (!*policy || strcmp(policy, "no") == 0)) && !docker_update_restart(&site->docker, instance->id, "no", err))
+		return false;
+	return docker_stop(&site->docker, instance->id, instance->stop_timeout, err);
 }
 
 static bool
 docker_resume(struct site *site, struct instance *instance, struct error *err)
 {
+	int64_t now = clock_now_ns();
+
+	/* The engine's log begins with what the first start said: that would be taken for the reason of what happens now. */
+	instance->log_since = arena_printf(site->arena, "%lld.%09lld", (long long)(now / 1000000000), (long long)(now % 1000000000));
+	instance->log_taken = 0;
 	return site_docker(site, err) && (docker_start(&site->docker, instance->id, err) || explain_start(instance, site->arena, err));
 }
 
 static bool
 docker_remove_instance(struct site *site, struct instance *instance, struct error *err)
 {
-	return docker_halt(site, instance, err) && docker_remove(&site->docker, instance->id, err);
+	struct error ignored = { 0 };
+
+	/* One that cannot be stopped any more, since somebody is removing it or the engine has lost its process, must still go. */
+	if (!site_docker(site, err))
+		return false;
+	if (!docker_stop(&site->docker, instance->id, instance->stop_timeout, &ignored))
+		task_log(site->task, "%s", ignored.text);
+	return docker_remove(&site->docker, instance->id, err);
 }
 
 static bool
@@ -317,6 +333,17 @@ is_kept(const struct instances *keep, const char *id)
 		if (keep->items[i].runtime == &docker_runtime && strcmp(keep->items[i].id, id) == 0)
 			return true;
 	return false;
+}
+
+/* The filter's answer is not taken on trust where what it lists is going to be removed. */
+static bool
+is_ours(const struct site *site, const json_t *container)
+{
+	const json_t *labels = json_object_get(container, "Labels");
+
+	return text_equal(json_string_value(json_object_get(labels, "provision.project")), task_project(site->task)) &&
+		text_equal(json_string_value(json_object_get(labels, "provision.deployment")), task_deployment(site->task)) &&
+		text_equal(json_string_value(json_object_get(labels, "provision.target")), task_target(site->task));
 }
 
 static bool
@@ -337,7 +364,7 @@ docker_sweep(struct site *site, const struct instances *keep, struct error *err)
 	json_array_foreach(list, i, container) {
 		const char *id = json_string_at(container, "Id");
 		struct instance stray = { .runtime = &docker_runtime, .id = id, .stop_timeout = task_grace(site->task) };
-		if (!id || is_kept(keep, id))
+		if (!id || !is_ours(site, container) || is_kept(keep, id))
 			continue;
 		task_log(site->task, "removing container %.12s", id);
 		if (!docker_remove_instance(site, &stray, err))

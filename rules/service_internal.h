@@ -77,6 +77,7 @@ struct instance {
 	int64_t ready_ms;         /* how long it took to become ready; 0: not yet */
 	struct strings env_from;
 	size_t log_taken;         /* bytes of the log that were read already; not in the note */
+	const char *log_since;    /* what a container said before counts no more; NULL: all counts; not in the note */
 
 	/* Containers. */
 	const char *name;
@@ -171,7 +172,8 @@ bool service_ulimit(const char *text, int64_t *soft, int64_t *hard);
 bool service_docker_body(const struct service *spec, const struct instance *instance, bool podman, struct arena *arena, json_t **body, struct error *err);
 
 /* ---- service_devices.c */
-bool service_choose_gpus(const struct service *spec, struct site *site, struct instances *instances, struct error *err);
+/* What `old` holds counts as free: it is stopped before the new ones start. */
+bool service_choose_gpus(const struct service *spec, struct site *site, const struct instances *old, struct instances *instances, struct error *err);
 /* Free, or free within `patience_ms`; what `old` holds is not looked at. */
 bool service_check_ports(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err);
 bool service_check_gpus(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/procfs.h"
@@ -164,10 +165,13 @@ process_halt(struct site *site, struct instance *instance, struct error *err)
 static bool
 process_resume(struct site *site, struct instance *instance, struct error *err)
 {
+	struct stat log;
+
 	instance->intent = task_new_id(site->task, site->arena);
 	instance->tag = arena_printf(site->arena, "%s%s/%lld/%s", service_tag_prefix(site->task, site->arena), instance->run,
 		(long long)instance->replica, instance->intent);
-	instance->log_taken = 0;
+	/* It goes on with the same log: what the first start said is not the reason of what happens now. */
+	instance->log_taken = stat(instance->log, &log) == 0 ? (size_t)log.st_size : 0;
 	if (!task_intent(site->task, instance->intent, process_runtime.words, instance->tag, err) || !launch(site, instance, err))
 		return false;
 	task_intent_done(site->task, instance->intent);

@@ -106,3 +106,6 @@ const char *validate_repetition(struct arena *arena, const char *text);
 /* Whether a pattern can be read; `why` gets a few words if not. */
 bool validate_pattern_ok(const char *pattern, char *why, size_t size);
 bool validate_matches(const char *pattern, const char *text);
+
+/* Of a text that a server has chosen, its first 128 KiB and its last 64 are searched. */
+bool validate_matches_answer(const char *pattern, const char *text);

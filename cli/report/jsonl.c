@@ -303,7 +303,9 @@ ended(struct jsonl *jsonl, const struct event *event, json_t *line)
 	set(line, "result", json_string(event->result == RESULT_SAME ? "ok" : result_id(event->result)));
 	set(line, "same", json_boolean(event->result == RESULT_SAME));
 	set_seconds(line, "seconds", event->duration);
-	if (ok && event->record) {
+	if (ok && event->removes) {
+		set(line, "msg", json_string("removed"));
+	} else if (ok && event->record) {
 		set(line, "fingerprint", digest_json(&event->record->fingerprint));
 		set(line, "outputs", outputs_json(event->record));
 		set_text(line, "msg", event->record->summary);

@@ -1,5 +1,7 @@
 #include "text.h"
 
+#include <string.h>
+
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
@@ -72,6 +74,17 @@ progressed(struct text_report *report, const struct event *event, struct arena *
 			pace_is_bytes(row) ? numbers : arena_printf(arena, "%s, %s", row->stage, numbers));
 }
 
+/* "1 instance at ..., ready in 0.8 s": the summary says how long it took already. */
+static bool
+tells_time(const char *text)
+{
+	const char *last = NULL;
+
+	for (const char *at = text; (at = strstr(at, " in ")); at++)
+		last = at + strlen(" in ");
+	return last && *last >= '0' && *last <= '9' && text_ends(text, " s");
+}
+
 static void
 ended(struct text_report *report, const struct event *event, struct arena *arena)
 {
@@ -82,7 +95,7 @@ ended(struct text_report *report, const struct event *event, struct arena *arena
 	pace_drop(&report->pace, event->target);
 	if (report->only_failures && !bad)
 		return;
-	if (event->duration >= WORTH_SAYING_MS && event->result != RESULT_SAME)
+	if (event->duration >= WORTH_SAYING_MS && event->result != RESULT_SAME && !tells_time(text))
 		text = arena_printf(
 			arena, bad ? "%s, after %s" : "%s in %s", text, units_show_duration(arena, event->duration));
 	line(report, event, arena, text);

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define FIRST_CHUNK ((size_t)8 << 10)
-#define LAST_CHUNK  ((size_t)1 << 20)
+#define LAST_CHUNK  ((size_t)8 << 20)
+#define HUGE_CHUNK  ((size_t)4 << 20) /* from here on huge pages are asked for: a page fault for each 4 KiB costs more than its use */
 
 struct arena_chunk {
 	struct arena_chunk *next;
@@ -46,6 +48,15 @@ arena_finish(struct arena *arena)
 	*arena = (struct arena){ 0 };
 }
 
+/* Advice alone: refused, everything works as before. */
+static void
+advise_huge(void *memory, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)memory + page - 1) / page * page, to = (uintptr_t)memory + size;
+
+	madvise((char *)memory + (from - (uintptr_t)memory), (to - from) / page * page, MADV_HUGEPAGE);
+}
+
 static struct arena_chunk *
 new_chunk(size_t size)
 {
@@ -57,6 +68,8 @@ new_chunk(size_t size)
 	chunk = calloc(1, total);
 	if (!chunk)
 		out_of_memory();
+	if (size >= HUGE_CHUNK)
+		advise_huge(chunk, total);
 	chunk->size = size;
 	return chunk;
 }

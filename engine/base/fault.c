@@ -77,8 +77,8 @@ static const struct fault_row rows[FAULT_COUNT] = {
 	},
 	[FAULT_TOO_LARGE] = {
 		"E0106", MANIFEST, "over a limit of the reader",
-		"A file or value is larger, or nested deeper, than the reader accepts. A manifest has at most 4 MiB, "
-		"64 levels of nesting, 16 files that extend each other and a million nodes after aliases; a file "
+		"A file or value is larger, or nested deeper, than the reader accepts. A manifest has at most 64 MiB, "
+		"64 levels of nesting, 16 files that extend each other and 4 million nodes after aliases; a file "
 		"that a manifest names has limits of its own, which the message gives. The limits keep a hostile or "
 		"broken file from using up the memory of the host: ten lines of nested aliases can stand for "
 		"billions of nodes. A real manifest of 100,000 targets is far below them. Split the file, or "

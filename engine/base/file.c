@@ -135,6 +135,8 @@ file_load(const char *path, size_t limit, struct arena *arena, const char **text
 		return fail_errno(err, "open `%s`", path);
 	if (fstat(fd, &st) < 0)
 		return fail_errno(err, "stat `%s`", path);
+	if (S_ISDIR(st.st_mode))
+		return fail(err, FAULT_NOT_FOUND, "`%s` is a directory, not a file", path);
 	if (limit > SIZE_MAX / 4)
 		limit = SIZE_MAX / 4;
 	/* One byte more than the file is said to have, so that one read also sees its end; pipes and /proc say nothing. */
@@ -296,20 +298,43 @@ file_make_dirs(const char *path, mode_t mode, struct error *err)
 const char *
 path_join(struct arena *arena, const char *directory, const char *name)
 {
-	size_t length = strlen(directory);
+	size_t length = strlen(directory), rest = strlen(name);
+	bool slash = length > 0 && directory[length - 1] != '/';
+	char *path;
 
 	if (*name == '/' || length == 0)
 		return arena_copy(arena, name);
-	return arena_printf(arena, "%s%s%s", directory, directory[length - 1] == '/' ? "" : "/", name);
+	path = arena_array(arena, length + slash + rest + 1, 1);
+	memcpy(path, directory, length);
+	path[length] = '/';
+	memcpy(path + length + slash, name, rest + 1);
+	return path;
+}
+
+/* Nothing to tidy: no empty part, none that is `.` or `..`. Most paths are so. */
+static bool
+is_clean(const char *path)
+{
+	size_t length = strlen(path);
+
+	if (length < 2 || path[0] != '/' || path[length - 1] == '/')
+		return false;
+	for (; (path = strchr(path, '/')); path++)
+		if (path[1] == '/' || (path[1] == '.' && (path[2] == '/' || path[2] == '\0' || (path[2] == '.' && (path[3] == '/' || path[3] == '\0')))))
+			return false;
+	return true;
 }
 
 const char *
 path_absolute(struct arena *arena, const char *base, const char *path)
 {
 	const char *whole = path_join(arena, base, path);
-	char *clean = arena_array(arena, strlen(whole) + 2, 1);
+	char *clean;
 	size_t size = 0;
 
+	if (is_clean(whole))
+		return whole;
+	clean = arena_array(arena, strlen(whole) + 2, 1);
 	for (const char *at = whole + strspn(whole, "/"); *at; at += strspn(at, "/")) {
 		size_t length = strcspn(at, "/");
 

@@ -129,6 +129,17 @@ json_text(struct arena *arena, const json_t *value, bool sorted)
 	return arena_copy(arena, text);
 }
 
+/* ASCII that stands in a JSON string as it is: most text is nothing else. */
+static size_t
+plain_run(const char *text, size_t size)
+{
+	size_t length = 0;
+
+	while (length < size && text[length] >= 0x20 && text[length] < 0x7f && text[length] != '"' && text[length] != '\\')
+		length++;
+	return length;
+}
+
 void
 json_quote(struct buf *buf, const char *text)
 {
@@ -137,9 +148,16 @@ json_quote(struct buf *buf, const char *text)
 
 	buf_char(buf, '"');
 	while (size > 0) {
-		size_t step = text_utf8(text, size);
+		size_t step = plain_run(text, size);
 		const char *escape = NULL;
 
+		if (step > 0) {
+			buf_add(buf, text, step);
+			text += step;
+			size -= step;
+			continue;
+		}
+		step = text_utf8(text, size);
 		for (size_t i = 0; i + 1 < sizeof escapes; i += 2)
 			if (*text == escapes[i])
 				escape = &escapes[i + 1];

@@ -188,6 +188,12 @@ passes(const struct http_response *response)
 	return response->partial;
 }
 
+bool
+http_asks_too_much(const struct http_response *response)
+{
+	return response->retry_after > LONGEST_WAIT_MS / 1000;
+}
+
 int64_t
 http_back_off(unsigned tries, int64_t retry_after)
 {
@@ -208,7 +214,7 @@ http_do_retrying(struct http *http, const struct http_request *request, unsigned
 		bool answered = http_do(http, request, arena, response, err);
 		bool last = n + 1 >= tries;
 
-		if (answered ? !passes(response) || last : err->fault != FAULT_NETWORK || http->hopeless || last)
+		if (answered ? !passes(response) || http_asks_too_much(response) || last : err->fault != FAULT_NETWORK || http->hopeless || last)
 			return answered;
 		clock_sleep_ms(http_back_off(n, answered ? response->retry_after : 0), http->cancel);
 		if (answered)

@@ -81,6 +81,9 @@ bool http_do(struct http *http, const struct http_request *request, struct arena
 bool http_do_retrying(struct http *http, const struct http_request *request, unsigned tries, struct arena *arena,
 	struct http_response *response, struct error *err);
 
+/* Whether the server wants more time to pass than a run waits. */
+bool http_asks_too_much(const struct http_response *response);
+
 /* Milliseconds to wait before the try after `tries` failed ones; `retry_after` (s, 0: none) is what the server asked for. */
 int64_t http_back_off(unsigned tries, int64_t retry_after);
 

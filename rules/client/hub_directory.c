@@ -192,6 +192,8 @@ here_list(struct hub *hub, const char *commit, struct hub_files *files, struct e
 		return file_load(list, LONGEST_LIST, hub->arena, &text, &size, err) &&
 			hub_parse_checksums(text, size, list, hub->arena, &named, &count, err) &&
 			add_named(hub, named, count, files, err);
+	if (stat(base, &st) != 0)
+		return fail_errno(err, "the source `%s`", hub->source.text);
 	if (hub->source.kind == HUB_FILE) {
 		fail(err, FAULT_NO_DIGEST, "`%s` has no list of digests", hub->source.text);
 		return error_hint(err, "put " LIST_NAME " there, or name one with `checksums:`");

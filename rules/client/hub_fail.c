@@ -137,7 +137,7 @@ hub_fail(const struct hub *hub, const char *what, const struct http_response *re
 	read_complaint(hub, response, &complaint);
 	row = find_meaning(hub, response->status, &complaint);
 	if (response->status < 300 && strncasecmp(type, "text/html", 9) == 0) {
-		fail(err, FAULT_PROTOCOL, "%s: got an HTML page from `%s`", what, host);
+		fail(err, FAULT_PROTOCOL, "%s: `%s`: got an HTML page from `%s`", what, name, host);
 		return error_hint(err, "a proxy, firewall or sign-in page answered instead of the hub");
 	}
 	if (row)

@@ -396,9 +396,11 @@ process_start(const struct process_spec *spec, const char *log, const char *tag,
 		return fail_errno(err, "log `%s`", log);
 	while (env[count])
 		count++;
-	const char **all = arena_array(arena, count + 2, sizeof *all);
+	const char **all = arena_array(arena, count + 3, sizeof *all);
 	all[0] = arena_printf(arena, "PROVISION_INSTANCE=%s", tag);
-	memcpy(all + 1, env, count * sizeof *all);
+	/* Servers in Python write a title over their environment in /proc, and with it the mark by which we know them; setproctitle leaves it alone with this. */
+	all[1] = "SPT_NOENV=1";
+	memcpy(all + 2, env, count * sizeof *all);
 	tagged.env = all;
 	if (!spawn(&tagged, POSIX_SPAWN_SETSID, fd, fd, arena, &pid, err))
 		return false;

@@ -268,7 +268,7 @@ ask_once(struct asking *asking, struct http *http, int64_t *wait, struct error *
 		return asking->again || (err->fault == FAULT_NETWORK && !http->hopeless) ? STEP_AGAIN : STEP_LEAVE;
 	*wait = response.retry_after;
 	if (response.status >= 300)
-		return !goes_on(asking, &response, &at_once, err) ? STEP_LEAVE : at_once ? STEP_AT_ONCE : STEP_AGAIN;
+		return !goes_on(asking, &response, &at_once, err) || http_asks_too_much(&response) ? STEP_LEAVE : at_once ? STEP_AT_ONCE : STEP_AGAIN;
 	if (span_is_here(asking, &response, before, err))
 		return STEP_DONE;
 	asking->stalls += response.stalled;
@@ -308,7 +308,7 @@ transfer_from_url(struct part *part, struct transfer *transfer, const struct tra
 
 	while (part->front < part->size) {
 		if (!ask_for_span(&asking, http, alternatives, err) || !part_advance(part, err))
-			return error_wrap(err, "%s", source->name);
+			return error_wrap(err, "`%s` from %s", transfer->name, source->name);
 	}
 	return true;
 }

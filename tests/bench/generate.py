@@ -42,7 +42,8 @@ def main():
             ninja.write(f"build out/{name}: cp {source} {' '.join(inputs)}\n  source = {source}\n")
             rules.append(f"out/{name}: {source} {' '.join(inputs)}\n\t@cp {source} out/{name}\n")
             outputs.append(f"out/{name}")
-        make.write("all: " + " ".join(outputs) + "\n" + "".join(rules))
+        # Without its implicit rules make is an order of magnitude quicker here.
+        make.write("MAKEFLAGS += -rR\n.SUFFIXES:\nall: " + " ".join(outputs) + "\n" + "".join(rules))
 
 
 if __name__ == "__main__":

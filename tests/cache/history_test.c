@@ -55,6 +55,32 @@ the_chain_holds(void **state)
 	assert_string_equal(hash, again);
 }
 
+/* A head that was noted long ago can be compared, not only the newest. */
+static void
+every_entry_tells_its_hash(void **state)
+{
+	struct fixture *fixture = *state;
+	struct ledger *ledger finally(close_ledger) = NULL;
+	struct history_entry *entries, head;
+	char hash[DIGEST_HEX], own[DIGEST_HEX];
+	struct memory *memory;
+	struct error err;
+	size_t runs, count;
+
+	write_three_runs(fixture);
+	must(verify(fixture, &head, hash, &runs, &err));
+	must(ledger_open_reading(fixture->path, &ledger, &err));
+	memory = ledger_memory(ledger);
+	must(memory->history(memory->self, NULL, &fixture->arena, &entries, &count, &err));
+	assert_int_equal(count, 9);
+	for (size_t i = 0; i < count; i++) {
+		assert_false(digest_is_zero(&entries[i].hash));
+		assert_true(i == 0 || !digest_equal(&entries[i].hash, &entries[i - 1].hash));
+	}
+	digest_hex(&entries[8].hash, own);
+	assert_string_equal(own, hash);
+}
+
 static int
 execute(const char *path, const char *text)
 {
@@ -199,6 +225,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_chain_holds, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(every_entry_tells_its_hash, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(other_tools_may_not_change_it, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_changed_past_shows, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(rows_without_a_deployment_are_found, fixture_setup, fixture_teardown),

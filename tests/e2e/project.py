@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from story import BINARY, Running, environment, run
+from story import BINARY, Result, Running, environment, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -132,7 +132,6 @@ def run_limited(project, arguments, seconds=2, memory=512 << 20):
     limited = [] if "ASAN_OPTIONS" in project.env and is_sanitized() else ["/bin/sh", "-c", command]
     done = subprocess.run([*limited, BINARY, *map(str, arguments)], cwd=project.root, env=project.env, stdin=subprocess.DEVNULL, capture_output=True,
                           timeout=seconds if limited else seconds * 10)
-    from story import Result
     return Result([str(a) for a in arguments], done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

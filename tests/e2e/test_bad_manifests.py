@@ -1,14 +1,13 @@
 """Manifests that are wrong: each is refused with its code, at its line and column, in little time and memory, and nothing is written."""
 
+import os
+import subprocess
+
 import pytest
-from project import REPOSITORY, Project, assert_refused, diagnostics, run_limited
+from project import BINARY, REPOSITORY, Project, assert_refused, diagnostics, run_limited
 
 HEAD = "provision: 1\nname: bad\n"
 COMMAND = HEAD + "targets:\n  a:\n    rule: command\n    command: [make]\n"
-
-
-def line(text, number):
-    return (text + "\n").split("\n")[number - 1]
 
 
 def chain(count):
@@ -77,7 +76,6 @@ CASES = [
     ("secret", HEAD + "vars: {token: hf_abcdefghijklmnopqrstuvwxyzABCDEF12}\ntargets: {}\n", "E0114", 65, 3, None, []),
     ("conflict", HEAD + "targets:\n  a:\n    rule: image\n    tag: a:1\n    context: .\n    from: b:1\n", "E0115", 65, None, None, ["`from`", "`context`"]),
     ("string_without_shell", HEAD + "targets:\n  a: {rule: command, command: make all}\n", "E0103", 65, 4, None, ["shell: true"]),
-    ("fallback_missing", HEAD + "fallback: no-such.yaml\ntargets: {}\n", "E0116", 65, 3, 11, ["no-such.yaml"]),
     ("fallback_word", HEAD + "fallback: [{manifest: bad.yaml, on: [sunday]}]\ntargets: {}\n", "E0103", 65, 3, None, ["sunday"]),
     ("cycle", HEAD + "targets:\n  a: {rule: directory, path: x, needs: [b]}\n  b: {rule: directory, path: y, needs: [c]}\n"
      "  c: {rule: directory, path: z, needs: [a]}\n", "E0201", 65, 4, 41, ["a -> b -> c -> a"]),
@@ -132,13 +130,19 @@ def test_refused(project, text, code, status, line, column, words):
     assert applied.code == status and not project.path(".provision/cache.db").exists(), applied
 
 
-def test_all_errors_in_one_run(project):
-    text = HEAD + ("targets:\n  a: {rule: servise}\n  b: {rule: command, comand: [x], command: [y]}\n  c: {rule: directory, path: x, needs: [nobody]}\n"
-                   "  d: {rule: directory, path: \"${nothing}\"}\n  e: {rule: directory, mode: 0755}\n")
-    project.write("bad.yaml", text)
+@pytest.mark.parametrize("rest, wanted", [
+    ("targets:\n  a: {rule: servise}\n  b: {rule: command, comand: [x], command: [y]}\n  c: {rule: directory, path: x, needs: [nobody]}\n"
+     "  d: {rule: directory, path: \"${c.paht}\"}\n  e: {rule: directory, mode: 0755}\n",
+     [(4, "E0109"), (5, "E0102"), (6, "E0202"), (7, "E0203"), (8, "E0104")]),
+    ("vars: {a: \"${b}\", b: \"${a}\"}\ntargets:\n  d: {rule: directory, path: \"${nothing}\"}\n  e: {rule: directory, path: \"${no thing}\"}\n"
+     "  f: 3\nlimits: {time: soon}\n",
+     [(3, "E0111"), (5, "E0110"), (6, "E0111"), (7, "E0103"), (8, "E0103")]),
+], ids=["links", "values"])
+def test_all_errors_in_one_run(project, rest, wanted):
+    project.write("bad.yaml", HEAD + rest)
     done = project.run("check", "bad.yaml", "--json")
     places = [(d["spans"][0]["line"], d["code"]) for d in diagnostics(done)]
-    assert done.code == 65 and places == [(4, "E0109"), (5, "E0102"), (6, "E0202"), (7, "E0110"), (8, "E0104")], done
+    assert done.code == 65 and places == wanted, done
 
 
 def test_at_most_so_many(project):
@@ -183,9 +187,8 @@ def test_missing_file(project, body, place, missing):
     (["plan", "good.yaml", "imgae"], "E0002", 64, ["imgae", "image"]),
     (["plan", "good.yaml", "--target", "x*"], "E0002", 64, ["x*"]),
     (["plan", "good.yaml", "--exclude", "nobody"], "E0002", 64, ["nobody"]),
-    (["apply", "good.yaml", "--replace", "nobody"], "E0002", 64, ["nobody"]),
+    (["plan", "good.yaml", "--replace", "nobody"], "E0002", 64, ["nobody"]),
     (["plan", "good.yaml", "--target", "image", "--exclude", "image"], "E0001", 64, ["image"]),
-    (["plan", "good.yaml", "--set", "nothing=1"], "E0110", 65, ["nothing"]),
     (["plan", "good.yaml", "--set", "novalue"], "E0001", 64, ["novalue"]),
     (["plan", "good.yaml", "--set", "size=[1"], "E0101", 65, []),
     (["apply", "good.yaml", "--jobs", "0"], "E0001", 64, ["jobs"]),
@@ -216,6 +219,11 @@ def test_fallback_of_another_deployment(project):
     assert_refused(project.run("check", "a.yaml"), 65, "E0116", "a.yaml:3:11", "other", "bad")
 
 
+def test_fallback_that_is_not_there(project):
+    project.write("a.yaml", HEAD + "fallback: no-such.yaml\ntargets: {}\n")
+    assert_refused(project.run("check", "a.yaml"), 65, "E0116", "a.yaml:3:11", "no-such.yaml")
+
+
 def test_extends_in_a_circle(project):
     project.write("a.yaml", "provision: 1\nextends: b.yaml\n")
     project.write("b.yaml", "provision: 1\nextends: c.yaml\n")
@@ -238,8 +246,6 @@ def test_error_in_the_extended_manifest(project):
 
 
 def test_stdin_is_a_manifest(project):
-    import subprocess
-    from project import BINARY
     done = subprocess.run([BINARY, "check", "-"], cwd=project.root, env=project.env, input=COMMAND + "    comand: [x]\n", capture_output=True, text=True,
                           timeout=20)
     assert done.returncode == 65 and "E0102" in done.stderr and ":7:5" in done.stderr, done

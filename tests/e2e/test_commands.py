@@ -158,10 +158,9 @@ def test_target_removed_from_the_manifest(chain):
 
 
 def test_output_renamed(chain):
-    """What the old recipe made goes with it."""
     chain.write("provision.yaml", CHAIN.replace("both.txt", "all.txt"))
     chain.applied()
-    assert chain.read("all.txt") == "HELLO\nthere\n" and not chain.path("both.txt").exists()
+    assert ran(chain) == ["both"] and chain.read("all.txt") == "HELLO\nthere\n"
     chain.nothing_to_do()
 
 
@@ -391,7 +390,7 @@ def test_replace(project):
 
 
 def test_environment_is_minimal(project):
-    project.write("provision.yaml", HEAD + "  look: {rule: command, shell: true, command: 'env >out; pwd >>out; ls /proc/self/fd | wc -l >fds', env: {MINE: own}, outputs: [out]}\n")
+    project.write("provision.yaml", HEAD + recipe("look", "env >out; pwd >>out; ls /proc/self/fd | wc -l >fds", env="{MINE: own}", outputs="[out]"))
     project.applied(SURPRISE="leaked", LD_PRELOAD_NOT="x", HF_TOKEN="hf_secretsecretsecretsecretsecret1234", CUDA_VISIBLE_DEVICES="7")
     lines = project.read("out").splitlines()
     names = {line.split("=")[0] for line in lines if "=" in line}

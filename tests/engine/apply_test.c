@@ -80,12 +80,18 @@ step_settle(struct task *task, struct error *err)
 	return true;
 }
 
+/* What a revert runs into: "" nothing, "fail", "signal". */
+static const char *revert_meets = "";
+
 static bool
 step_revert(struct task *task, struct error *err)
 {
-	(void)err;
 	note("revert to", pairs_get(&task_record(task)->outputs, "product"));
-	return true;
+	if (text_equal(revert_meets, "signal")) {
+		kill(getpid(), SIGINT);
+		clock_sleep_ms(300, NULL);
+	}
+	return !text_equal(revert_meets, "fail") || (fail)(err, FAULT_COMMAND, "it does not come back");
 }
 
 static bool
@@ -140,9 +146,18 @@ tear_down(void **state)
 	return 0;
 }
 
-/* Apply the targets of a manifest and return the result; `jobs` at once. */
+/* What `attempt` is to do beside applying all targets. */
+struct way {
+	unsigned jobs;
+	unsigned keep_going;
+	const char *only;   /* the one target that is asked for; NULL: all */
+	bool as_fallback;   /* without recovery: in one process with the run before */
+	bool destroys;
+};
+
+/* Apply (or destroy) the targets of a manifest and return the result. */
 static struct apply_result
-run(struct world *world, const char *targets, unsigned jobs, unsigned keep_going)
+attempt(struct world *world, const char *targets, const struct way *way)
 {
 	struct arena arena;
 	struct errors errors;
@@ -154,13 +169,16 @@ run(struct world *world, const char *targets, unsigned jobs, unsigned keep_going
 	struct plan plan;
 	struct apply_result result = { 0 };
 	const struct pairs no_sets = { 0 };
-	const struct wishes wishes = { 0 };
+	struct wishes wishes = { 0 };
 	const struct project project = { .root = world->root, .state_dir = world->root, .id = "" };
-	const struct apply_options options = { .jobs = jobs, .keep_going = keep_going, .grace = 100, .run = { .id = "RUN", .command = "apply" } };
+	const struct apply_options options = { .jobs = way->jobs, .keep_going = way->keep_going, .grace = 100, .run = { .id = "RUN", .command = "apply" } };
 	const char *path, *text;
-	bool changed;
+	bool changed = false;
+	int signal = 0;
 
 	arena_init(&arena);
+	if (way->only)
+		strings_add(&wishes.targets, &arena, way->only);
 	errors_init(&errors, &arena);
 	path = arena_printf(&arena, "%s/m.yaml", world->root);
 	text = arena_printf(&arena, "provision: 1\nname: demo\ntargets:\n%s", targets);
@@ -169,17 +187,28 @@ run(struct world *world, const char *targets, unsigned jobs, unsigned keep_going
 		fail_msg("%s", errors.items[0].text);
 	assert_true(known_init(&known, &world->memory.socket, &arena, &err));
 	assert_true(inspect(&inspection, &manifest, &graph, &world->memory.socket, &project, &wishes, &known, &arena, &err));
-	assert_true(apply_recover(&inspection, NULL, &options, &arena, &changed, &err));
-	if (changed)
-		assert_true(inspect(&inspection, &manifest, &graph, &world->memory.socket, &project, &wishes, &known, &arena, &err));
-	assert_true(plan_make(&plan, &inspection, &arena, &err));
-	if (!apply(&plan, NULL, &options, &arena, &result, &err))
+	if (!way->as_fallback && !way->destroys && !apply_recover(&inspection, NULL, &options, &arena, &changed, &signal, &err)) {
 		result.error = err;
+		result.signal = signal;
+	} else {
+		if (changed)
+			assert_true(inspect(&inspection, &manifest, &graph, &world->memory.socket, &project, &wishes, &known, &arena, &err));
+		assert_true(plan_make(&plan, &inspection, &arena, &err));
+		if (way->destroys ? !apply_destroy(&inspection, &(struct strings){ 0 }, NULL, &options, &arena, &result, &err)
+				  : !apply(&plan, NULL, &options, &arena, &result, &err))
+			result.error = err;
+	}
 	result.failed_target = NULL;
 	graph_finish(&graph);
 	known_finish(&known);
 	arena_finish(&arena);
 	return result;
+}
+
+static struct apply_result
+run(struct world *world, const char *targets, unsigned jobs, unsigned keep_going)
+{
+	return attempt(world, targets, &(struct way){ .jobs = jobs, .keep_going = keep_going });
 }
 
 static void
@@ -303,6 +332,110 @@ test_killed_in_the_middle_of_a_swap(void **state)
 	expect_did("revert to new\nbuild s\nbuild accept\nsettle s\n");
 }
 
+/* A shape was not accepted and its predecessor did not come back: the next shape, in the same process, must not take what failed for it. */
+static void
+test_what_was_put_aside_first_comes_back(void **state)
+{
+	struct world *world = *state;
+	struct digest first;
+
+	run(world, "  s: {rule: live, value: one, makes: old}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
+	first = fake_memory_row(&world->memory, "s")->fingerprint;
+	did.text[0] = '\0';
+	revert_meets = "fail";
+	run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, value: fail, needs: [s]}\n", 2, 1);
+	expect_did("build s\nbuild accept\nrevert to old\n");
+	assert_int_equal(world->memory.kept_count, 1);
+	revert_meets = "";
+	attempt(world, "  s: {rule: live, value: three, makes: newer}\n  accept: {rule: step, value: fail, needs: [s]}\n",
+		&(struct way){ .jobs = 2, .keep_going = 1, .as_fallback = true });
+	expect_did("build s\nbuild accept\nrevert to old\n");
+	assert_int_equal(world->memory.kept_count, 0);
+	assert_true(digest_equal(&first, &fake_memory_row(&world->memory, "s")->fingerprint));
+}
+
+/* A run that is about other targets neither settles nor reverts a swap that it did not look at. */
+static void
+test_open_swap_of_a_target_that_nobody_asked_for(void **state)
+{
+	static const char targets[] = "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, needs: [s]}\n  other: {rule: step}\n";
+	static const struct way other = { .jobs = 1, .keep_going = 1, .only = "other" };
+	struct world *world = *state;
+
+	run(world, targets, 2, 1);
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	did.text[0] = '\0';
+	attempt(world, targets, &other);
+	expect_did("");
+	assert_int_equal(world->memory.kept_count, 1);
+	run(world, targets, 2, 1);
+	expect_did("settle s\n");
+}
+
+/* The intent of a revert that was killed must not settle what was not accepted. */
+static void
+test_intent_of_an_open_swap(void **state)
+{
+	static const char targets[] = "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, value: fail, needs: [s]}\n";
+	const struct intent intent = { .id = "X", .target = "s", .kind = "live/thing", .name = "x", .run = "OLD" };
+	struct world *world = *state;
+
+	run(world, targets, 2, 1);
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	assert_true(world->memory.socket.add_intent(&world->memory, &intent, NULL));
+	did.text[0] = '\0';
+	run(world, targets, 2, 1);
+	expect_did("build accept\nrevert to new\n");
+}
+
+/* A live thing that the manifest has dropped is stopped by the plan, with the user's word, not by recovery. */
+static void
+test_intent_of_a_dropped_target(void **state)
+{
+	const struct intent intent = { .id = "X", .target = "s", .kind = "live/thing", .name = "x", .run = "OLD" };
+	struct world *world = *state;
+
+	run(world, "  s: {rule: live}\n  a: {rule: step}\n", 2, 1);
+	assert_true(world->memory.socket.add_intent(&world->memory, &intent, NULL));
+	did.text[0] = '\0';
+	run(world, "  a: {rule: step}\n", 2, 1);
+	expect_did("settle s\ndestroy s\n");
+}
+
+static void
+test_destroyed_with_what_was_put_aside(void **state)
+{
+	static const char targets[] = "  s: {rule: live, makes: new}\n  a: {rule: step}\n";
+	struct world *world = *state;
+	struct apply_result result;
+
+	run(world, targets, 2, 1);
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	did.text[0] = '\0';
+	result = attempt(world, targets, &(struct way){ .jobs = 1, .keep_going = 1, .destroys = true });
+	assert_int_equal(result.changed, 2);
+	expect_did("destroy a\ndestroy s\n");
+	assert_int_equal(world->memory.count, 0);
+	/* Else the next run would start what was destroyed. */
+	assert_int_equal(world->memory.kept_count, 0);
+}
+
+static void
+test_interrupted_while_recovering(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+
+	run(world, "  s: {rule: live, value: one, makes: old}\n", 1, 1);
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	did.text[0] = '\0';
+	revert_meets = "signal";
+	result = run(world, "  s: {rule: live, value: two, makes: new}\n", 1, 1);
+	revert_meets = "";
+	assert_int_equal(result.signal, SIGINT);
+	expect_did("revert to old\n");
+}
+
 static void
 test_removed_from_the_manifest(void **state)
 {
@@ -361,6 +494,23 @@ test_memory_breaks(void **state)
 	expect_did("build a\nbuild b\n");
 }
 
+/* Nothing of a run that could not begin is left: no thread, no blocked signal. */
+static void
+test_run_that_cannot_begin(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+	sigset_t before, after;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	world->memory.refuses_runs = true;
+	result = run(world, "  a: {rule: step}\n", 2, 1);
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
+	assert_int_equal(result.error.fault, FAULT_IO);
+	assert_int_equal(sigismember(&before, SIGINT), sigismember(&after, SIGINT));
+	expect_did("");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -374,10 +524,17 @@ main(void)
 		TEST(test_swap_undone),
 		TEST(test_first_start_is_left_to_be_looked_at),
 		TEST(test_killed_in_the_middle_of_a_swap),
+		TEST(test_what_was_put_aside_first_comes_back),
+		TEST(test_open_swap_of_a_target_that_nobody_asked_for),
+		TEST(test_intent_of_an_open_swap),
+		TEST(test_intent_of_a_dropped_target),
+		TEST(test_destroyed_with_what_was_put_aside),
+		TEST(test_interrupted_while_recovering),
 		TEST(test_removed_from_the_manifest),
 		TEST(test_orphan_of_an_intent),
 		TEST(test_interrupted),
 		TEST(test_memory_breaks),
+		TEST(test_run_that_cannot_begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

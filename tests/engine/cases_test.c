@@ -34,6 +34,8 @@ static const char *world;
 struct thing {
 	const char *value;
 	struct strings inputs;
+	struct strings reads;
+	struct strings makes;
 };
 
 struct verdict_spec {
@@ -43,6 +45,8 @@ struct verdict_spec {
 static const struct param thing_params[] = {
 	{ "value", PARAM_STRING, offsetof(struct thing, value), .about = "anything" },
 	{ "inputs", PARAM_STRINGS, offsetof(struct thing, inputs), .about = "anything" },
+	{ "reads", PARAM_PATHS, offsetof(struct thing, reads), .unhashed = true, .about = "files" },
+	{ "makes", PARAM_PATHS, offsetof(struct thing, makes), .unhashed = true, .about = "files" },
 	{ 0 },
 };
 
@@ -65,6 +69,33 @@ world_says(const char *target, const char *word)
 
 	snprintf(line, sizeof line, "%s %s\n", target, word);
 	return world && strstr(world, line);
+}
+
+static void
+thing_paths(const void *spec, struct arena *arena, struct paths *paths)
+{
+	const struct thing *thing = spec;
+
+	for (size_t i = 0; i < thing->reads.count; i++)
+		strings_add(&paths->reads, arena, thing->reads.items[i]);
+	for (size_t i = 0; i < thing->makes.count; i++)
+		strings_add(&paths->makes, arena, thing->makes.items[i]);
+}
+
+/* "TARGET lacks PATH": the file is not found, as if a pattern had named it. */
+static bool
+thing_ingredients(const void *spec, struct task *task, struct error *err)
+{
+	const struct thing *thing = spec;
+
+	(void)err;
+	for (size_t i = 0; i < thing->reads.count; i++) {
+		const char *shown = path_shown(task_arena(task), task_root(task), thing->reads.items[i]);
+
+		if (!world_says(task_target(task), arena_printf(task_arena(task), "lacks %s", shown)))
+			task_ingredient(task, INGREDIENT_FILE, arena_printf(task_arena(task), "file:%s", shown), "bytes", NULL, thing->reads.items[i]);
+	}
+	return true;
 }
 
 static bool
@@ -110,7 +141,7 @@ no_swap(struct task *task, struct error *err)
 
 static const struct rule thing = {
 	.name = "thing", .version = 1, .params = thing_params, .size = sizeof(struct thing), .outputs = thing_outputs,
-	.inspect = thing_inspect, .build = no_build,
+	.paths = thing_paths, .ingredients = thing_ingredients, .inspect = thing_inspect, .build = no_build,
 };
 static const struct rule live = {
 	.name = "live", .version = 1, .params = thing_params, .size = sizeof(struct thing), .outputs = thing_outputs,

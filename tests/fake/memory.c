@@ -122,10 +122,10 @@ durations(void *self, const char *deployment, struct arena *arena, const char **
 static bool
 begin_run(void *self, const struct run_info *run, struct error *err)
 {
-	(void)self;
+	const struct fake_memory *memory = self;
+
 	(void)run;
-	(void)err;
-	return true;
+	return !memory->refuses_runs || fail(err, FAULT_IO, "the memory is broken");
 }
 
 static bool
@@ -209,7 +209,7 @@ take(struct fake_memory *memory, const struct outcome *outcome)
 	const struct row *old = find(memory->rows, memory->count, outcome->target);
 
 	memory->history[memory->history_count++] = arena_printf(&memory->arena, "%s %s %s", outcome->target, outcome->action, outcome->result);
-	if (outcome->keep_old && old)
+	if (outcome->keep_old && old && !find(memory->kept, memory->kept_count, outcome->target))
 		put(memory->kept, &memory->kept_count, old);
 	if (outcome->restore_old && find(memory->kept, memory->kept_count, outcome->target))
 		put(memory->rows, &memory->count, find(memory->kept, memory->kept_count, outcome->target));

@@ -27,6 +27,7 @@ struct fake_memory {
 	const char *history[4 * FAKE_ROWS]; /* "TARGET ACTION RESULT" of every outcome, in order */
 	size_t history_count;
 	const char *ended;                  /* the word of end_run */
+	bool refuses_runs;                  /* begin_run fails */
 	size_t fail_after;                  /* commits that still work; SIZE_MAX: all */
 };
 

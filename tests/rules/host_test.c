@@ -354,6 +354,7 @@ refuses_bad_parameters(void **state)
 		{ "    gpus: {kind: x}\n", "E0102 " },
 		{ "    disk: [{path: /}]\n", "E0104 " },
 		{ "    container: {engine: containerd}\n", "E0103 " },
+		{ "    container: {self_test: nvidia/cuda}\n", "E0103 `self_test` of `container` is not supported yet" },
 	};
 	struct world *world = *state;
 

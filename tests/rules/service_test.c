@@ -24,6 +24,8 @@
 #include "rules/client/procfs.h"
 #include "rules/rules.h"
 #include "rules/service_internal.h"
+#include "engine/task_internal.h"
+#include "tests/fake/engine.h"
 #include "tests/fake/memory.h"
 
 #include <cmocka.h> /* last: its macro `fail` hides our function */
@@ -427,6 +429,7 @@ run(struct world *world, enum what what, const char *args, const char *extra)
 	const struct project project = { .root = world->root, .state_dir = arena_printf(&arena, "%s/.provision", world->root), .id = PROJECT };
 	const struct apply_options options = { .jobs = 2, .keep_going = 1, .grace = 500, .run = { .id = task_new_id(NULL, &arena), .command = "apply" } };
 	bool changed;
+	int signal;
 
 	errors_init(&errors, &arena);
 	const char *path = arena_printf(&arena, "%s/m.yaml", world->root);
@@ -449,7 +452,7 @@ run(struct world *world, enum what what, const char *args, const char *extra)
 	} else if (what == DESTROY) {
 		assert_true(apply_destroy(&inspection, &no_names, NULL, &options, &arena, &result, &err));
 	} else {
-		if (!apply_recover(&inspection, NULL, &options, &arena, &changed, &err))
+		if (!apply_recover(&inspection, NULL, &options, &arena, &changed, &signal, &err))
 			fail_msg("%s", err.text);
 		assert_true(inspect(&inspection, &manifest, &graph, &world->memory.socket, &project, &wishes, &known, &arena, &err));
 		assert_true(plan_make(&plan, &inspection, &arena, &err));
@@ -865,6 +868,198 @@ test_inspection_is_quick(void **state)
 	assert_in_range(best, 0, 1000000);
 }
 
+/* What a resumed process had said before is not taken for what it says now. */
+static void
+test_old_words_are_not_read_again(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result = run(world, APPLY, "say=CUDA out of memory", "");
+	struct process_result found;
+	struct error err;
+
+	expect_ok(&result, 1);
+	result = run(world, APPLY, "exit=3, say=what is this", "");
+	assert_int_equal(result.error.fault, FAULT_START);
+	assert_true(runs(recorded_pid(world)));
+	/* Once of the first start, once of the second. */
+	const char *const argv[] = { "/bin/grep", "-rh", "CUDA out of memory", arena_printf(&arena, "%s/.provision/logs", world->root), NULL };
+	const struct process_spec spec = { .argv = argv, .capture = 4096 };
+	assert_true(process_run(&spec, &arena, &found, &err));
+	size_t lines = 0;
+	for (const char *at = found.out; *at; at++)
+		lines += *at == '\n';
+	assert_int_equal(lines, 2);
+}
+
+static void *
+free_gpus_after(void *context)
+{
+	struct world *world = context;
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	while (count_instances() > 0)
+		clock_sleep_ms(20, NULL);
+	const char *text = "{\"gpus\": [{\"uuid\": \"GPU-a\"}, {\"uuid\": \"GPU-b\"}, {\"uuid\": \"GPU-c\"}]}";
+	char path[128];
+	snprintf(path, sizeof path, "%s/nvml.json", world->root);
+	FILE *file = fopen(path, "w");
+	if (file) {
+		fputs(text, file);
+		fclose(file);
+	}
+	return NULL;
+}
+
+/* What the old instance holds will be free when the new one starts. */
+static void
+test_own_gpus_count_as_free(void **state)
+{
+	struct world *world = *state;
+	pthread_t thread;
+
+	set_gpus(world, "{\"gpus\": [" GPU("a", "0", "") "," GPU("b", "0", "") "," GPU("c", "0", "") "]}");
+	struct apply_result result = run(world, APPLY, "one", "    gpus: {count: 2, free: true}\n");
+	expect_ok(&result, 1);
+	set_gpus(world, arena_printf(&arena, "{\"gpus\": [" GPU("a", "20000", "{\"pid\": %d, \"mib\": 20000}") "," GPU("b", "20000", "") "," GPU("c", "0", "") "]}",
+		(int)recorded_pid(world)));
+	pthread_create(&thread, NULL, free_gpus_after, world);
+	result = run(world, APPLY, "two", "    gpus: {count: 2, free: true}\n");
+	if (result.error.fault)
+		run(world, DESTROY, "two", "");
+	pthread_join(thread, NULL);
+	expect_ok(&result, 1);
+	struct record record = recorded(world);
+	assert_string_equal(pairs_get(&record.outputs, "gpus"), "GPU-a,GPU-b");
+	unsetenv("PROVISION_NVML");
+	unsetenv("PROVISION_FAKE_NVML");
+}
+
+/* ------------------------------------------------------------------ against an engine of canned answers */
+
+struct canned {
+	struct fake_engine *engine;
+	struct manifest manifest;
+	struct project project;
+	struct inspection inspection;
+	struct task task;
+	struct site site;
+	char directory[64];
+};
+
+static int
+set_up_canned(void **state)
+{
+	struct canned *canned = calloc(1, sizeof *canned);
+	char socket[96];
+
+	arena_init(&arena);
+	snprintf(canned->directory, sizeof canned->directory, "/tmp/provision-canned-XXXXXX");
+	if (!mkdtemp(canned->directory))
+		return -1;
+	snprintf(socket, sizeof socket, "%s/s", canned->directory);
+	canned->engine = fake_engine_start(socket);
+	setenv("DOCKER_HOST", arena_printf(&arena, "unix://%s", socket), 1);
+	canned->manifest = (struct manifest){ .name = "demo" };
+	canned->project = (struct project){ .root = "/", .state_dir = "/.provision", .id = PROJECT };
+	canned->inspection = (struct inspection){ .manifest = &canned->manifest, .project = &canned->project };
+	task_init(&canned->task, &canned->inspection, NULL, "api", &arena);
+	canned->site = (struct site){ .task = &canned->task, .arena = &arena };
+	*state = canned;
+	return 0;
+}
+
+static int
+tear_down_canned(void **state)
+{
+	struct canned *canned = *state;
+
+	if (canned->site.has_docker)
+		docker_finish(&canned->site.docker);
+	task_finish(&canned->task);
+	fake_engine_stop(canned->engine);
+	unlink(arena_printf(&arena, "%s/s", canned->directory));
+	rmdir(canned->directory);
+	setenv("DOCKER_HOST", "unix:///no/such/engine.sock", 1);
+	free(canned);
+	arena_finish(&arena);
+	return 0;
+}
+
+/* Podman below 5.4 cannot change a policy at all, and Docker not the one of a container that is being removed. */
+static void
+test_container_that_cannot_be_changed(void **state)
+{
+	struct canned *canned = *state;
+	struct instance instance = { .runtime = &docker_runtime, .id = "c0ffee", .stop_timeout = 1000, .restart = "no", .name = "n" };
+	struct error err = { 0 };
+
+	fake_engine_answer(canned->engine, "GET /containers/c0ffee/json", 200, "{\"HostConfig\":{\"RestartPolicy\":{\"Name\":\"no\"}},\"State\":{\"Running\":true}}");
+	fake_engine_answer(canned->engine, "POST /containers/c0ffee/stop", 204, "");
+	fake_engine_answer(canned->engine, "DELETE /containers/c0ffee", 204, "");
+	if (!docker_runtime.halt(&canned->site, &instance, &err))
+		fail_msg("%s", err.text);
+	assert_non_null(strstr(fake_engine_requests(canned->engine), "/c0ffee/stop?t=1"));
+
+	fake_engine_answer(canned->engine, "GET /containers/c0ffee/json", 200,
+		"{\"HostConfig\":{\"RestartPolicy\":{\"Name\":\"unless-stopped\"}},\"State\":{\"Running\":true}}");
+	fake_engine_answer(canned->engine, "POST /containers/c0ffee/update", 409, "{\"message\":\"container is marked for removal and cannot be updated\"}");
+	assert_false(docker_runtime.halt(&canned->site, &instance, &err));
+	fake_engine_answer(canned->engine, "POST /containers/c0ffee/stop", 500, "{\"message\":\"cannot stop\"}");
+	if (!docker_runtime.remove(&canned->site, &instance, &err))
+		fail_msg("%s", err.text);
+	assert_non_null(strstr(fake_engine_requests(canned->engine), "DELETE /v1.41/containers/c0ffee?v=1&force=1"));
+	fake_engine_answer(canned->engine, "DELETE /containers/c0ffee", 500, "{\"message\":\"device busy\"}");
+	assert_false(docker_runtime.remove(&canned->site, &instance, &err));
+	assert_non_null(strstr(err.text, "device busy"));
+}
+
+/* The engine's log of a container that was started again begins with what the first start said. */
+static void
+test_log_begins_with_the_last_start(void **state)
+{
+	struct canned *canned = *state;
+	struct instance instance = { .runtime = &docker_runtime, .id = "c0ffee", .name = "n" };
+	struct error err = { 0 };
+
+	fake_engine_answer(canned->engine, "POST /containers/c0ffee/start", 204, "");
+	fake_engine_answer(canned->engine, "GET /containers/c0ffee/logs", 200, "");
+	assert_true(docker_runtime.read_log(&canned->site, &instance, NULL, NULL, &err));
+	assert_null(strstr(fake_engine_requests(canned->engine), "since="));
+	assert_true(docker_runtime.resume(&canned->site, &instance, &err));
+	if (!docker_runtime.read_log(&canned->site, &instance, NULL, NULL, &err))
+		fail_msg("%s", err.text);
+	const char *since = strstr(fake_engine_requests(canned->engine), "since=");
+	assert_non_null(since);
+	assert_in_range(strtoll(since + 6, NULL, 10), clock_now_ns() / 1000000000 - 60, clock_now_ns() / 1000000000);
+}
+
+/* An engine that leaves a filter out must not make us remove what belongs to others. */
+static void
+test_sweep_takes_only_what_is_ours(void **state)
+{
+	static const struct instances nothing = { 0 };
+	struct canned *canned = *state;
+	struct error err = { 0 };
+
+	fake_engine_answer(canned->engine, "GET /containers/", 200, "{\"State\":{}}");
+	fake_engine_answer(canned->engine, "GET /containers/json", 200,
+		"[{\"Id\":\"aaa\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"other\",\"provision.target\":\"api\"}},"
+		"{\"Id\":\"bbb\",\"Labels\":{}},{\"Id\":\"ccc\"},"
+		"{\"Id\":\"ddd\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"demo\",\"provision.target\":\"api\"}}]");
+	fake_engine_answer(canned->engine, "POST /containers/", 204, "");
+	fake_engine_answer(canned->engine, "DELETE /containers/", 204, "");
+	assert_true(site_docker(&canned->site, &err));
+	if (!docker_runtime.sweep(&canned->site, &nothing, &err))
+		fail_msg("%s", err.text);
+	const char *requests = fake_engine_requests(canned->engine);
+	assert_non_null(strstr(requests, "DELETE /v1.41/containers/ddd"));
+	assert_null(strstr(requests, "/containers/aaa"));
+	assert_null(strstr(requests, "/containers/bbb"));
+	assert_null(strstr(requests, "/containers/ccc"));
+}
+
 /* ------------------------------------------------------------------ against a real engine: PROVISION_TEST_DOCKER=unix:///path/of.sock */
 
 static struct process_result
@@ -987,6 +1182,15 @@ test_old_container_comes_back(void **state)
 			pairs_get(&now.outputs, "ids"))).out;
 		assert_string_equal(policy, "unless-stopped\n");
 	}
+	/* A run that was killed while it stopped the old one left it running without its policy. */
+	docker(arena_printf(&arena, "docker update --restart no %s", pairs_get(&first.outputs, "ids")));
+	const int port = world->port;
+	world->port = free_port();
+	result = run(world, APPLY, "exit=1", "");
+	assert_int_equal(result.error.fault, FAULT_START);
+	world->port = port;
+	assert_string_equal(docker(arena_printf(&arena, "docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' %s",
+		pairs_get(&first.outputs, "ids"))).out, "unless-stopped\n");
 	/* And a good one takes its place. */
 	result = run(world, APPLY, "two", "");
 	expect_ok(&result, 1);
@@ -1070,6 +1274,11 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_interrupted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_orphan_of_a_killed_run, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_inspection_is_quick, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_old_words_are_not_read_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_own_gpus_count_as_free, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_container_that_cannot_be_changed, set_up_canned, tear_down_canned),
+		cmocka_unit_test_setup_teardown(test_log_begins_with_the_last_start, set_up_canned, tear_down_canned),
+		cmocka_unit_test_setup_teardown(test_sweep_takes_only_what_is_ours, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_container_start_look_destroy, set_up_docker, tear_down_docker),
 		cmocka_unit_test_setup_teardown(test_old_container_comes_back, set_up_docker, tear_down_docker),
 		cmocka_unit_test_setup_teardown(test_what_validate_refuses, set_up, tear_down),

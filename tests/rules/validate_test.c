@@ -384,6 +384,7 @@ test_bad_parameters(void **state)
 		{ "  v: {rule: validate, url: \"http://x\", checks: [{name: c, prompt: a, expect: {exit: 1}}]}\n", "E0115" },
 		{ "  v: {rule: validate, url: \"http://x\", checks: [{name: c, prompt: a, extra: 5}]}\n", "E0115" },
 		{ "  v: {rule: validate, url: \"http://x\", checks: [{name: c, prompt: a, expect: {matches: '(a'}}]}\n", "no regular expression" },
+		{ "  v: {rule: validate, url: \"http://x\", checks: [{name: c, prompt: a, expect: {matches: '(a*)\\1'}}]}\n", "references back" },
 		{ "  v: {rule: validate, url: \"http://x\", checks: [{prompt: a}]}\n", "E0104" },
 		{ "  v: {rule: validate, url: \"http://x\", api_key: abc}\n", "E0114" },
 	};
@@ -427,13 +428,35 @@ test_repetition(void **state)
 	arena_finish(&arena);
 }
 
+/* A search takes time by the square of what is searched: an answer without end must not stop a run. */
+static void
+test_long_answers(void **state)
+{
+	static const size_t size = (size_t)8 << 20;
+	char *text = malloc(size + 1), why[100];
+
+	(void)state;
+	memset(text, 'a', size);
+	text[size] = '\0';
+	memcpy(text, "first", 5);
+	memcpy(text + size / 2, "middle", 6);
+	memcpy(text + size - 4, "last", 4);
+	assert_true(validate_matches_answer("^first", text));
+	assert_true(validate_matches_answer("last$", text));
+	assert_false(validate_matches_answer("middle", text));
+	assert_true(validate_matches_answer("fir.*stb?", "first"));
+	assert_false(validate_pattern_ok("x(a|b)\\1", why, sizeof why));
+	assert_true(validate_pattern_ok("[\\1]\\\\1[]\\2][^]\\3]do\\(", why, sizeof why));
+	free(text);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_smoke), cmocka_unit_test(test_verdicts), cmocka_unit_test(test_messages_go_out_as_they_are), cmocka_unit_test(test_image),
 		cmocka_unit_test(test_servers), cmocka_unit_test(test_nobody_listens), cmocka_unit_test(test_key), cmocka_unit_test(test_bad_parameters),
-		cmocka_unit_test(test_repetition),
+		cmocka_unit_test(test_repetition), cmocka_unit_test(test_long_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,22 +229,41 @@ session_find(struct session *session, bool wants_manifest)
 	return STATUS_OK;
 }
 
+/* What linking finds beside the errors of loading: at a line that is wrong already, it is a consequence. */
+static void
+add_news(struct errors *errors, const struct errors *found)
+{
+	size_t before = errors->count;
+
+	for (size_t i = 0; i < found->count; i++) {
+		const struct place *at = &found->items[i].at;
+		bool told = false;
+
+		for (size_t j = 0; j < before && !told; j++)
+			told = text_equal(errors->items[j].at.file, at->file) && errors->items[j].at.line == at->line;
+		if (!told)
+			errors_add(errors, &found->items[i]);
+	}
+}
+
 enum status
 session_load(struct session *session, const char *path, struct shape *shape)
 {
-	struct errors errors;
+	struct errors errors, found;
 
 	*shape = (struct shape){ .path = path, .shown = strcmp(path, "-") == 0 ? "-" : session_shown(session, path) };
 	if (!session->jsonl.manifest)
 		session->jsonl.manifest = shape->shown;
 	errors_init(&errors, &session->arena);
-	if (manifest_load(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->arena,
-		    &errors)) {
+	errors_init(&found, &session->arena);
+	manifest_load(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->arena, &errors);
+	/* Linked in any case, so that one run tells all that is wrong. */
+	if (errors.count == 0 || (shape->manifest.targets && shape->manifest.targets->kind == NODE_MAP)) {
 		shape->linked = true;
-		if (graph_link(&shape->graph, &shape->manifest, all_rules, &errors))
-			return STATUS_OK;
+		graph_link(&shape->graph, &shape->manifest, all_rules, &found);
+		add_news(&errors, &found);
 	}
-	return fail_all(session, &errors, &shape->manifest.sources);
+	return errors.count == 0 ? STATUS_OK : fail_all(session, &errors, &shape->manifest.sources);
 }
 
 void

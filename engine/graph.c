@@ -306,86 +306,6 @@ validate_target(struct linking *linking, const struct target *target)
 		target->rule->validate(target->spec, &task, linking->errors);
 }
 
-/* ---- paths */
-
-static void
-note_made(struct linking *linking, const struct target *target, const char *path)
-{
-	struct graph *graph = linking->graph;
-	uint32_t before = (uint32_t)graph->paths.count, id = names_add(&graph->paths, path);
-	struct error err = { 0 };
-
-	if (id != before) {
-		if (graph->path_maker[id] == target->id)
-			return;
-		fail_at(&err, target->at, FAULT_TWO_MAKERS, "targets `%s` and `%s` both make `%s`", graph->targets[graph->path_maker[id]].name,
-			target->name, path);
-		error_hint(&err, "give one of them another path");
-		errors_add(linking->errors, &err);
-		return;
-	}
-	if (id >= linking->maker_capacity)
-		graph->path_maker = arena_grow(graph->arena, graph->path_maker, id, &linking->maker_capacity, sizeof *graph->path_maker);
-	graph->path_maker[id] = target->id;
-	graph->path_lengths[strlen(path) % GRAPH_PATH_LENGTHS] = true;
-}
-
-uint32_t
-graph_maker(const struct graph *graph, const char *path)
-{
-	size_t length = strlen(path);
-	uint32_t id = names_find(&graph->paths, path);
-	char above[4096];
-
-	if (id != NO_NAME)
-		return graph->path_maker[id];
-	if (length >= sizeof above)
-		return NO_NAME;
-	memcpy(above, path, length + 1);
-	/* Most directories are made by nobody: a length that no maker has is not looked up. */
-	while (length > 1) {
-		length--;
-		if (above[length] != '/')
-			continue;
-		above[length] = '\0';
-		if (!graph->path_lengths[length % GRAPH_PATH_LENGTHS])
-			continue;
-		id = names_find(&graph->paths, above);
-		if (id != NO_NAME)
-			return graph->path_maker[id];
-	}
-	return NO_NAME;
-}
-
-/* A path that one target makes and another reads makes the first a need of the second. */
-static bool
-link_paths(struct linking *linking)
-{
-	struct graph *graph = linking->graph;
-	struct paths *paths = arena_array(linking->scratch, graph->count + 1, sizeof *paths);
-	bool any = false;
-
-	for (uint32_t i = 0; i < graph->count; i++) {
-		const struct target *target = &graph->targets[i];
-
-		if (!target->rule->paths)
-			continue;
-		target->rule->paths(target->spec, linking->scratch, &paths[i]);
-		for (size_t j = 0; j < paths[i].makes.count; j++)
-			note_made(linking, target, paths[i].makes.items[j]);
-	}
-	for (uint32_t i = 0; i < graph->count && graph->paths.count; i++)
-		for (size_t j = 0; j < paths[i].reads.count; j++) {
-			uint32_t maker = graph_maker(graph, paths[i].reads.items[j]);
-
-			if (maker == NO_NAME || maker == i)
-				continue;
-			link_edge(linking, i, maker);
-			any = true;
-		}
-	return any;
-}
-
 /* ---- the whole */
 
 static void
@@ -397,6 +317,7 @@ init(struct graph *graph, const struct manifest *manifest, const struct rule *co
 	graph->targets = arena_array(graph->arena, count + 1, sizeof *graph->targets);
 	names_init(&graph->names, graph->arena);
 	names_init(&graph->paths, graph->arena);
+	names_init(&graph->parents, graph->arena);
 }
 
 static void
@@ -444,6 +365,7 @@ graph_finish(struct graph *graph)
 {
 	names_finish(&graph->names);
 	names_finish(&graph->paths);
+	names_finish(&graph->parents);
 }
 
 /* Mark everything that can be reached over one kind of edge. Each target is entered once. */

@@ -39,6 +39,7 @@ struct graph {
 	uint32_t *order;
 	struct names names;        /* name -> id: targets come first, in order */
 	struct names paths;        /* paths that targets make */
+	struct names parents;      /* directories that they lie in */
 	uint32_t *path_maker;      /* names id of a path -> target id */
 	bool path_lengths[GRAPH_PATH_LENGTHS]; /* lengths that made paths have: a filter before a look-up */
 	const struct rule *const *rules; /* all kinds, ends with NULL: records of targets that are gone need theirs */
@@ -67,6 +68,10 @@ bool graph_fill(const struct graph *graph, const struct target *target, const st
 
 /* The id of the target that makes a path (or a directory above it), NO_NAME if none does. */
 uint32_t graph_maker(const struct graph *graph, const char *path);
+
+/* Whether anything that any target makes lies below a directory; and whether something that this one makes does. */
+bool graph_is_parent(const struct graph *graph, const char *directory);
+bool graph_makes_below(const struct graph *graph, uint32_t id, const char *directory, struct arena *arena);
 
 /* Mark `id` and everything it needs (or everything that needs it). `marks` has a byte per target. */
 void graph_mark_needs(const struct graph *graph, uint32_t id, unsigned char *marks);

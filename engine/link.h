@@ -1,4 +1,4 @@
-/* link.h - edges between targets while a graph is being made: slices, one order, cycles. For graph.c alone. */
+/* link.h - edges between targets while a graph is being made: slices, one order, cycles. For graph.c and paths.c alone. */
 #pragma once
 
 #include "graph.h"
@@ -19,12 +19,16 @@ struct linking {
 	size_t edge_count;
 	size_t edge_capacity;
 	size_t maker_capacity;
+	const char *parent;          /* of the path that was noted last */
 };
 
 void link_edge(struct linking *linking, uint32_t user, uint32_t need);
 
 /* Edges to the graph's slices of needs and users, each once. */
 void link_slices(struct linking *linking);
+
+/* A path that one target makes and another reads makes the first a need of the second. Whether there are any. */
+bool link_paths(struct linking *linking);
 
 /* The topological order that keeps the manifest's where it can. False: E0201 with the shortest cycle was added. */
 bool link_order(struct linking *linking);

@@ -203,6 +203,23 @@ a_need_changes(const struct task *task)
 	return false;
 }
 
+/* A directory that targets make things in: what those do that this one needs. */
+static bool
+is_filled_later(const struct task *task, const char *directory)
+{
+	const struct graph *graph = task->inspection->graph;
+
+	if (!graph_is_parent(graph, directory))
+		return false;
+	for (uint32_t i = 0; i < task->target->need_count; i++) {
+		uint32_t need = graph->needs[task->target->needs + i];
+
+		if (task->inspection->seen[need].reason != REASON_NONE && graph_makes_below(graph, need, directory, task->arena))
+			return true;
+	}
+	return false;
+}
+
 bool
 task_is_made_later(const struct task *task, const char *path)
 {
@@ -211,7 +228,9 @@ task_is_made_later(const struct task *task, const char *path)
 	if (task->desk || !a_need_changes(task))
 		return false;
 	maker = graph_maker(task->inspection->graph, path);
-	return maker != NO_NAME && task->target && maker != task->target->id && task->inspection->seen[maker].reason != REASON_NONE;
+	if (maker == NO_NAME)
+		return is_filled_later(task, path);
+	return maker != task->target->id && task->inspection->seen[maker].reason != REASON_NONE;
 }
 
 bool

@@ -48,7 +48,7 @@ const int64_t *task_reserved_gpus(const struct task *task, size_t *count, const 
 /* Whether a current record of this deployment holds the thing (ARTIFACT_PORT "127.0.0.1:8000", ARTIFACT_GPU uuid): then it is ours to replace. */
 bool task_is_held_by_us(const struct task *task, enum artifact_kind kind, const char *name);
 
-/* Whether a target that comes before this one will (re)make the path, so that its bytes cannot be known while planning. */
+/* Whether a target that comes before this one will (re)make the path, or, of a directory, something in it, so that its bytes cannot be known while planning. */
 bool task_is_made_later(const struct task *task, const char *path);
 
 /* Files. SHA-256 through the stat cache; the file's stat data too if `key` is not NULL. Thread-safe. */

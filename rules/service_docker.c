@@ -335,12 +335,16 @@ is_kept(const struct instances *keep, const char *id)
 	return false;
 }
 
-/* The filter's answer is not taken on trust where what it lists is going to be removed. */
+/* The filter's answer is not taken on trust where what it lists is going to be removed. A container has its image's labels too, which name project, deployment and
+ * target where we built that image: the tag is set on what we start alone. */
 static bool
 is_ours(const struct site *site, const json_t *container)
 {
 	const json_t *labels = json_object_get(container, "Labels");
+	const char *tag = json_string_value(json_object_get(labels, "provision.tag"));
 
+	if (!tag || !text_starts(tag, service_tag_prefix(site->task, site->arena)))
+		return false;
 	return text_equal(json_string_value(json_object_get(labels, "provision.project")), task_project(site->task)) &&
 		text_equal(json_string_value(json_object_get(labels, "provision.deployment")), task_deployment(site->task)) &&
 		text_equal(json_string_value(json_object_get(labels, "provision.target")), task_target(site->task));

@@ -1,5 +1,6 @@
 #include "service_internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -161,6 +162,14 @@ process_halt(struct site *site, struct instance *instance, struct error *err)
 		stop_tagged(site, instance->tag, &nothing, instance->stop_timeout, err);
 }
 
+static bool
+process_remove(struct site *site, struct instance *instance, struct error *err)
+{
+	if (!process_halt(site, instance, err))
+		return false;
+	return unlink(instance->log) == 0 || errno == ENOENT || fail_errno(err, "remove `%s`", instance->log);
+}
+
 /* The tag of a process is in its environment for good, so the new one gets a new tag, and an intent of its own. */
 static bool
 process_resume(struct site *site, struct instance *instance, struct error *err)
@@ -216,6 +225,6 @@ const struct runtime process_runtime = {
 	.became_ready = process_became_ready,
 	.halt = process_halt,
 	.resume = process_resume,
-	.remove = process_halt,
+	.remove = process_remove,
 	.sweep = process_sweep,
 };

@@ -322,7 +322,8 @@ static bool
 run_http(struct session *session, const struct check *check, struct place at, struct error *err)
 {
 	struct http_response response finally(http_response_finish) = { 0 };
-	const struct expect *expect = check->expect ? check->expect : &plain_expect;
+	/* That a text repeats itself says something of a model, and nothing of a list of figures. */
+	struct expect expect = check->expect ? *check->expect : plain_expect;
 	struct arena *arena = task_arena(session->task);
 	const char *url = arena_printf(arena, "%s%s%s", session->root, check->http->path[0] == '/' ? "" : "/", check->http->path);
 	struct check judged = *check;
@@ -338,7 +339,8 @@ run_http(struct session *session, const struct check *check, struct place at, st
 			validate_message(arena, &response));
 		return true;
 	}
-	judged.expect = expect;
+	expect.no_repetition = false;
+	judged.expect = &expect;
 	answer.text = response.body.data ? response.body.data : "";
 	validate_judge(session, &judged, at, &answer);
 	return true;

@@ -82,7 +82,7 @@ FAULTS = [
     ("huggingface", REPO, "foreign_link", {"times": -1}, 69, "E0605", []),
     ("huggingface", REPO, "symlink", {"times": -1}, 69, "E0605", ["link.json"]),
     ("huggingface", REPO, "429", {"arg": 1, "times": 1}, 0, None, []),
-    ("huggingface", REPO, "429", {"arg": 7200, "times": -1}, 69, "E0604", ["7200"]),
+    ("huggingface", REPO, "429", {"arg": 7200, "times": -1}, 69, "E0604", ["asks to wait 720"]),
     ("huggingface", CONFIG, "401", {"times": -1}, 77, "E0603", [CONFIG]),
     ("huggingface", CONFIG, "403", {"times": -1}, 77, "E0603", [CONFIG]),
     ("huggingface", CONFIG, "404", {"times": -1}, 66, "E0602", [CONFIG]),

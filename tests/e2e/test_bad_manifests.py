@@ -137,7 +137,9 @@ def test_refused(project, text, code, status, line, column, words):
     ("vars: {a: \"${b}\", b: \"${a}\"}\ntargets:\n  d: {rule: directory, path: \"${nothing}\"}\n  e: {rule: directory, path: \"${no thing}\"}\n"
      "  f: 3\nlimits: {time: soon}\n",
      [(3, "E0111"), (5, "E0110"), (6, "E0111"), (7, "E0103"), (8, "E0103")]),
-], ids=["links", "values"])
+    ("targets:\n  a: {rule: directory, path: \"${nothing}\"}\n  b: {rule: servise}\n  c: {rule: directory, paht: x, path: y}\n",
+     [(4, "E0110"), (5, "E0109"), (6, "E0102")]),
+], ids=["links", "values", "both"])
 def test_all_errors_in_one_run(project, rest, wanted):
     project.write("bad.yaml", HEAD + rest)
     done = project.run("check", "bad.yaml", "--json")

@@ -82,16 +82,20 @@ thing_paths(const void *spec, struct arena *arena, struct paths *paths)
 		strings_add(&paths->makes, arena, thing->makes.items[i]);
 }
 
-/* "TARGET lacks PATH": the file is not found, as if a pattern had named it. */
+/* "TARGET lacks PATH": the file is not found, as if a pattern had named it. "TARGET misses PATH": unless it is made later, that is an error. */
 static bool
 thing_ingredients(const void *spec, struct task *task, struct error *err)
 {
 	const struct thing *thing = spec;
 
-	(void)err;
 	for (size_t i = 0; i < thing->reads.count; i++) {
 		const char *shown = path_shown(task_arena(task), task_root(task), thing->reads.items[i]);
 
+		if (world_says(task_target(task), arena_printf(task_arena(task), "misses %s", shown))) {
+			if (!task_is_made_later(task, thing->reads.items[i]))
+				return (fail)(err, FAULT_NOT_FOUND, "`%s` does not exist", shown);
+			continue;
+		}
 		if (!world_says(task_target(task), arena_printf(task_arena(task), "lacks %s", shown)))
 			task_ingredient(task, INGREDIENT_FILE, arena_printf(task_arena(task), "file:%s", shown), "bytes", NULL, thing->reads.items[i]);
 	}

@@ -209,7 +209,7 @@ failures_have_names(void **state)
 		{ "  t: {rule: command, command: [touch, made], outputs: [made, missing]}\n", FAULT_COMMAND, "missing" },
 		{ "  t: {rule: command, command: [ln, -sf, /etc/passwd, link], outputs: link}\n", FAULT_COMMAND, "symbolic link" },
 		{ "  t: {rule: command, command: [mkfifo, pipe], outputs: pipe}\n", FAULT_IO, "pipe" },
-		{ "  t: {rule: command, command: [touch, a], outputs: [a], depfile: a.d}\n", FAULT_NOT_FOUND, "a.d" },
+		{ "  t: {rule: command, command: [touch, a], outputs: [a], depfile: a.d}\n", FAULT_COMMAND, "a.d" },
 	};
 	struct site *site = *state;
 

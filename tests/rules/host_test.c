@@ -267,7 +267,7 @@ asks_hubs(void **state)
 	struct world *world = *state;
 	const struct seen *seen;
 	pthread_t thread;
-	char text[512];
+	char text[1024];
 	int64_t before;
 	int good, silent, gone, fd = listen_on(&good), mute = listen_on(&silent), closed = listen_on(&gone);
 
@@ -284,6 +284,13 @@ asks_hubs(void **state)
 	assert_int_equal(seen->detail->findings.count, 3);
 	snprintf(text, sizeof text, "E0509 `http://127.0.0.1:%d/` cannot be reached", gone);
 	assert_non_null(strstr(told(world, seen), text));
+	/* None is left out, however many there are. */
+	int length = snprintf(text, sizeof text, CHECK("    hubs: [nowhere"));
+	length -= (int)strlen("nowhere");
+	for (int i = 0; i < 18; i++)
+		length += snprintf(text + length, sizeof text - (size_t)length, "http://127.0.0.1:%d/,", gone);
+	snprintf(text + length, sizeof text - (size_t)length, "]\n");
+	assert_int_equal(plan(world, text)->detail->findings.count, 18);
 	close(fd);
 	close(mute);
 	world->site.wishes.offline = true;

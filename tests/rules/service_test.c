@@ -530,10 +530,16 @@ test_start_look_destroy(void **state)
 	expect_ok(&result, 1);
 	assert_true(recorded_pid(world) != pid);
 	pid = recorded_pid(world);
+	const struct record last = recorded(world);
+	struct instance instance;
+	struct error err;
+	assert_true(instance_parse(&last.artifacts.items[0], &arena, &instance, &err));
+	assert_int_equal(access(instance.log, F_OK), 0);
 
 	result = run(world, DESTROY, "say=hello", "");
 	expect_ok(&result, 1);
 	assert_false(runs(pid));
+	assert_int_equal(access(instance.log, F_OK), -1);
 	assert_int_equal(count_instances(), 0);
 	assert_null(fake_memory_row(&world->memory, "api"));
 	assert_null(process_port_holder("127.0.0.1", world->port, &arena));
@@ -1046,8 +1052,9 @@ test_sweep_takes_only_what_is_ours(void **state)
 	fake_engine_answer(canned->engine, "GET /containers/", 200, "{\"State\":{}}");
 	fake_engine_answer(canned->engine, "GET /containers/json", 200,
 		"[{\"Id\":\"aaa\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"other\",\"provision.target\":\"api\"}},"
-		"{\"Id\":\"bbb\",\"Labels\":{}},{\"Id\":\"ccc\"},"
-		"{\"Id\":\"ddd\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"demo\",\"provision.target\":\"api\"}}]");
+		"{\"Id\":\"bbb\",\"Labels\":{}},{\"Id\":\"ccc\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"demo\","
+		"\"provision.target\":\"api\"}},"
+		"{\"Id\":\"ddd\",\"Labels\":{\"provision.tag\":\"" PROJECT "/demo/api/RUN/0/ID\",\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"demo\",\"provision.target\":\"api\"}}]");
 	fake_engine_answer(canned->engine, "POST /containers/", 204, "");
 	fake_engine_answer(canned->engine, "DELETE /containers/", 204, "");
 	assert_true(site_docker(&canned->site, &err));

@@ -88,7 +88,12 @@ answer(struct server *server, int fd, char *text)
 		usleep(server->delay_ms * 1000);
 		reply(fd, server->status, server->chat);
 	} else if (strncmp(text, "GET /metrics ", 13) == 0) {
-		reply(fd, 200, "vllm:num_requests_running 0\n");
+		static const char line[] = "vllm:num_requests_running 0\n";
+		char lines[12 * sizeof line] = "";
+		/* Lines that are alike are what a list of figures is made of. */
+		for (int i = 0; i < 12; i++)
+			memcpy(lines + (size_t)i * (sizeof line - 1), line, sizeof line);
+		reply(fd, 200, lines);
 	} else {
 		reply(fd, 404, "{\"detail\":\"Not Found\"}");
 	}

@@ -177,8 +177,10 @@ loading_fails_by_name(void **state)
 	assert_false(file_load(scratch_path(scratch, "missing"), 10, &arena, &text, NULL, &err));
 	assert_int_equal(err.fault, FAULT_NOT_FOUND);
 	assert_true(text_ends(err.text, "/missing`: No such file or directory"));
+	/* A directory in a file's place is a wrong name, and no failure of the disk. */
 	assert_false(file_load(scratch->path, 10, &arena, &text, NULL, &err));
-	assert_int_equal(err.fault, FAULT_IO);
+	assert_int_equal(err.fault, FAULT_NOT_FOUND);
+	assert_true(text_ends(err.text, "` is a directory, not a file"));
 	assert_string_equal(text, "untouched");
 	arena_finish(&arena);
 }

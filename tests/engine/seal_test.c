@@ -1,0 +1,119 @@
+/* The shortcut holds while everything is as it was, and no longer. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/arena.h"
+#include "engine/base/buf.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
+#include "engine/base/file.h"
+#include "engine/seal.h"
+#include "tests/fake/memory.h"
+
+#include <cmocka.h> /* last: its macro `fail` hides our function */
+
+static const char text[] = "provision: 1\nname: demo\ntargets: {}\n";
+
+static void
+save(const char *path, const char *bytes)
+{
+	struct error err = { 0 };
+
+	assert_true(file_save(path, bytes, strlen(bytes), 0600, &err));
+}
+
+/* The seal of a manifest without targets, which is all that is looked at. False: it cannot be sealed. */
+static bool
+seal(const char *root, const char *path, struct buf *bytes)
+{
+	static const struct rule *const no_rules[] = { NULL };
+	struct arena arena finally(arena_finish) = { 0 };
+	const struct project project = { .root = root, .state_dir = root, .id = "" };
+	const struct pairs no_sets = { 0 };
+	const struct wishes wishes = { 0 };
+	struct inspection inspection;
+	struct fake_memory memory;
+	struct manifest manifest = { 0 };
+	struct errors errors;
+	struct error err = { 0 };
+	struct known known;
+	struct graph graph;
+	bool made;
+
+	fake_memory_init(&memory);
+	errors_init(&errors, &arena);
+	if (!manifest_load(&manifest, path, root, &no_sets, &arena, &errors) || !graph_link(&graph, &manifest, no_rules, &errors))
+		fail_msg("%s", errors.items[0].text);
+	assert_true(known_init(&known, &memory.socket, &arena, &err));
+	assert_true(inspect(&inspection, &manifest, &graph, &memory.socket, &project, &wishes, &known, &arena, &err));
+	buf_init(bytes, 1 << 16);
+	made = seal_make(&inspection, bytes);
+	known_finish(&known);
+	graph_finish(&graph);
+	fake_memory_finish(&memory);
+	return made;
+}
+
+static void
+test_seal(void **state)
+{
+	char root[] = "/tmp/provision-seal-XXXXXX", path[64], other[64];
+	struct buf bytes finally(buf_finish) = { 0 };
+	struct buf refused finally(buf_finish) = { 0 };
+	struct seal found;
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	snprintf(path, sizeof path, "%s/m.yaml", root);
+	snprintf(other, sizeof other, "%s/other.yaml", root);
+	setenv("HOME", "/one", 1);
+	save(path, text);
+	/* As old as it takes not to be racily clean. */
+	clock_sleep_ms(2100, NULL);
+	assert_true(seal(root, path, &bytes));
+	assert_true(seal_holds(bytes.data, bytes.size, path, root, &found));
+	assert_int_equal(found.files, 1);
+
+	assert_false(seal_holds(bytes.data, bytes.size, other, root, &found));
+	/* Inputs would have other names. */
+	assert_false(seal_holds(bytes.data, bytes.size, path, "/", &found));
+	/* Paths with `~` would lead elsewhere. */
+	setenv("HOME", "/two", 1);
+	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	setenv("HOME", "/one", 1);
+	/* Torn at any byte, it is none. */
+	for (size_t size = 0; size < bytes.size; size++)
+		assert_false(seal_holds(bytes.data, size, path, root, &found));
+
+	/* The same bytes at another place, by a link. */
+	assert_int_equal(rename(path, other), 0);
+	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	save(path, text);
+	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	unlink(path);
+	assert_int_equal(symlink(other, path), 0);
+	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	unlink(path);
+
+	save(path, "provision: 1\nname: demo\nvars: {a: '${env.HOME}'}\ntargets: {}\n");
+	assert_false(seal(root, path, &refused));
+	unlink(path);
+	unlink(other);
+	rmdir(root);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_seal) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -55,8 +55,9 @@ static void
 show_pairs(struct session *session, const char *name, const struct pairs *pairs)
 {
 	for (size_t i = 0; i < pairs->count; i++)
-		line(session, i ? "" : name, arena_printf(&session->arena, "%s: %s", pairs->items[i].key,
-			pairs->items[i].value ? pairs->items[i].value : ""));
+		line(session, i ? "" : name, pairs->items[i].value && *pairs->items[i].value
+			? arena_printf(&session->arena, "%s: %s", pairs->items[i].key, pairs->items[i].value)
+			: pairs->items[i].key);
 }
 
 static void

@@ -168,7 +168,7 @@ report(struct verifying *verifying, const struct history_entry *head, const char
 		if (head->seq > 0)
 			out_printf(&session->out, ", head %lld:%s", (long long)head->seq, head_hash);
 		out_text(&session->out, "\n");
-		if (!session->options.head)
+		if (!session->options.head && head->seq > 0)
 			session_hint(session, "A chain without a copy elsewhere shows careless edits only: keep that "
 					      "head in another place, and give it to --head.");
 	}

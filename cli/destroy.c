@@ -12,12 +12,15 @@
 #include "run.h"
 #include "watch.h"
 
+#define NAMED_MOST 2 /* products of one target that are listed */
+
 /* What is to go, and what stays because nobody named it. */
 struct destroying {
 	struct session *session;
 	struct shape shape;
 	struct strings wanted;  /* as typed: names and patterns; empty: all that is not precious */
 	struct strings names;   /* what will be removed */
+	struct strings whats;   /* in words, one for each of them */
 	struct strings kept;    /* precious, not named */
 };
 
@@ -39,6 +42,48 @@ is_named(const struct strings *wanted, const char *name)
 	return false;
 }
 
+/* One product in words; NULL for what goes with another one. */
+static const char *
+product(struct session *session, const struct artifact *artifact)
+{
+	switch (artifact->kind) {
+	case ARTIFACT_FILE:
+	case ARTIFACT_DIRECTORY:
+		return session_shown(session, artifact->name);
+	case ARTIFACT_IMAGE:
+		return arena_printf(&session->arena, "image %.19s", artifact->name);
+	case ARTIFACT_CONTAINER:
+		return arena_printf(&session->arena, "container %.12s", artifact->name);
+	case ARTIFACT_PROCESS:
+		return arena_printf(&session->arena, "process %s", artifact->name);
+	case ARTIFACT_PORT:
+	case ARTIFACT_GPU:
+		break;
+	}
+	return NULL;
+}
+
+/* Consent wants to know what to. */
+static const char *
+what_goes(struct session *session, const struct record *record)
+{
+	const char *names[NAMED_MOST];
+	size_t count = 0;
+
+	for (size_t i = 0; i < record->artifacts.count; i++) {
+		const char *name = product(session, &record->artifacts.items[i]);
+
+		if (name && count < NAMED_MOST)
+			names[count] = name;
+		count += name != NULL;
+	}
+	if (count == 0)
+		return "its record";
+	if (count <= NAMED_MOST)
+		return words_list(&session->arena, names, count, NAMED_MOST);
+	return arena_printf(&session->arena, "%s and %zu more", words_list(&session->arena, names, NAMED_MOST, NAMED_MOST), count - NAMED_MOST);
+}
+
 static void
 consider(struct destroying *destroying, const struct record *record)
 {
@@ -48,10 +93,12 @@ consider(struct destroying *destroying, const struct record *record)
 	if (destroying->wanted.count > 0 && !is_named(&destroying->wanted, record->target))
 		return;
 	/* A pattern alone does not name what took hours to fetch. */
-	if (rule && rule->precious && !strings_has(&destroying->wanted, record->target))
+	if (rule && rule->precious && !strings_has(&destroying->wanted, record->target)) {
 		strings_add(&destroying->kept, arena, record->target);
-	else
+	} else {
 		strings_add(&destroying->names, arena, record->target);
+		strings_add(&destroying->whats, arena, what_goes(destroying->session, record));
+	}
 }
 
 static void
@@ -113,7 +160,8 @@ show(struct destroying *destroying)
 		out_text(&session->out, "   ");
 		out_paint(&session->out, STYLE_REMOVE, "-");
 		out_text(&session->out, "  ");
-		out_safe(&session->out, destroying->names.items[i]);
+		out_cell(&session->out, destroying->names.items[i], 12);
+		out_safe(&session->out, destroying->whats.items[i]);
 		out_text(&session->out, "\n");
 	}
 	for (size_t i = 0; i < destroying->kept.count; i++) {
@@ -166,7 +214,8 @@ carry_out(struct destroying *destroying, const char *run, struct apply_result *r
 		.jobs = (unsigned)session->options.jobs,
 		.keep_going = (unsigned)session->options.keep_going,
 		.grace = session->options.grace,
-		.verbose = session->options.verbose > 0,
+		/* What was left, and why, stands in the logs. */
+		.verbose = true,
 	};
 	struct error err = { 0 };
 	struct watch watch;

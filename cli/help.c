@@ -1,5 +1,6 @@
 #include "help.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "commands.h"
@@ -100,8 +101,8 @@ is_of_command(const struct option *option, const struct command *command)
 void
 help_one(struct session *session, const struct command *command)
 {
-	out_printf(&session->out, "Usage: provision %s%s%s [OPTION...]\n\n%s.\n", command->name,
-		*command->operands ? " " : "", command->operands, command->about);
+	out_printf(&session->out, "Usage: provision %s%s%s [OPTION...]\n\n%c%s.\n", command->name,
+		*command->operands ? " " : "", command->operands, toupper((unsigned char)*command->about), command->about + 1);
 	out_text(&session->out, "\nExamples:\n");
 	for (size_t i = 0; i < sizeof command->examples / sizeof *command->examples && command->examples[i]; i++)
 		out_printf(&session->out, "  %s\n", command->examples[i]);

@@ -22,17 +22,28 @@ is_run_id(const char *text)
 	       text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")] == '\0';
 }
 
+static const char *
+log_path(struct session *session, const char *run, const char *target)
+{
+	return arena_printf(&session->arena, "%s/logs/%s/%s.log", session->found.state_dir, run, target);
+}
+
 static bool
 last_of_history(struct session *session, const char *target, const char **run, struct error *err)
 {
 	const struct memory *memory = session->memory;
 	struct history_entry *entries;
+	struct stat st;
 	size_t count;
 
 	if (!memory->history(memory->self, NULL, &session->arena, &entries, &count, err))
 		return false;
 	for (size_t i = 0; i < count; i++)
 		if (entries[i].target && strcmp(entries[i].target, target) == 0)
+			*run = entries[i].run;
+	/* What was interrupted has no entry of its own, and may have a log. */
+	for (size_t i = count; i-- > 0 && !*run;)
+		if (entries[i].run && is_run_id(entries[i].run) && stat(log_path(session, entries[i].run, target), &st) == 0)
 			*run = entries[i].run;
 	return true;
 }
@@ -71,7 +82,7 @@ last_run(struct session *session, const char *target, struct error *err)
 static bool
 open_log(struct session *session, const char *run, const char *target, int *fd, struct error *err)
 {
-	const char *path = arena_printf(&session->arena, "%s/logs/%s/%s.log", session->found.state_dir, run, target);
+	const char *path = log_path(session, run, target);
 	struct stat st;
 
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

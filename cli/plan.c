@@ -13,6 +13,7 @@ show_next(struct session *session, const struct shape *first, const struct chain
 {
 	const struct options *options = &session->options;
 	const struct shape *last = chain->works ? chain->shapes[chain->count - 1] : NULL;
+	const char *path = text_shell(&session->arena, first->shown);
 
 	if (options->json || options->quiet || options->chdir || options->cache || options->sets.count ||
 		session->targets.count || options->excludes.count || options->replaces.count ||
@@ -20,13 +21,13 @@ show_next(struct session *session, const struct shape *first, const struct chain
 		return;
 	if (first->plan.verdict == VERDICT_FEASIBLE) {
 		out_text(&session->out, "  provision apply ");
-		out_safe(&session->out, first->shown);
+		out_safe(&session->out, path);
 		out_text(&session->out, "\n");
 	} else if (last) {
 		out_text(&session->out, "  provision apply ");
-		out_safe(&session->out, first->shown);
+		out_safe(&session->out, path);
 		out_printf(&session->out, "    runs fallback %zu and says so\n  provision apply ", chain->count);
-		out_safe(&session->out, last->shown);
+		out_safe(&session->out, text_shell(&session->arena, last->shown));
 		out_text(&session->out, "    runs it directly\n");
 	}
 }

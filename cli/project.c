@@ -1,5 +1,6 @@
 #include "project.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/file.h"
 #include "engine/base/strings.h"
+#include "engine/base/suggest.h"
 #include "engine/manifest.h"
 
 #define STATE_DIR ".provision"
@@ -48,6 +50,38 @@ project_is_manifest(const char *operand)
 	return operand[strspn(operand, "abcdefghijklmnopqrstuvwxyz0123456789_-*?[]!^")] != '\0';
 }
 
+static const char *
+similar_name(const char *path, struct arena *arena)
+{
+	DIR *listing = opendir(path_dir(arena, path));
+	const char *near = NULL;
+
+	for (struct dirent *entry; listing && (entry = readdir(listing));)
+		if (text_ends(entry->d_name, ".yaml") || text_ends(entry->d_name, ".yml")) {
+			const char *name = arena_copy(arena, entry->d_name);
+
+			near = suggest_better(path_base(path), near, name);
+		}
+	if (listing)
+		closedir(listing);
+	return near;
+}
+
+bool
+project_has(const char *path, const char *shown, struct arena *arena, struct error *err)
+{
+	struct stat st;
+	const char *near;
+
+	if (strcmp(path, "-") == 0 || stat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR))
+		return true;
+	near = similar_name(path, arena);
+	fail(err, FAULT_NOT_FOUND, "there is no manifest `%s`", shown);
+	if (near)
+		error_hint(err, "did you mean `%s`?", strchr(shown, '/') ? path_join(arena, path_dir(arena, shown), near) : near);
+	return false;
+}
+
 /* The nearest directory from `path` upward that holds `name`; NULL if none does. */
 static const char *
 ancestor_with(struct arena *arena, const char *path, const char *name)
@@ -84,11 +118,14 @@ find_root(struct found *found, struct arena *arena)
 {
 	const char *beside =
 		found->manifest && strcmp(found->manifest, "-") != 0 ? path_dir(arena, found->manifest) : found->cwd;
+	const char *by_manifest = ancestor_with(arena, beside, STATE_DIR "/" CACHE_FILE);
 
 	found->root_origin = "cache";
 	found->root = ancestor_with(arena, found->cwd, STATE_DIR "/" CACHE_FILE);
+	if (found->root && by_manifest && strcmp(by_manifest, found->root) != 0)
+		found->other_root = by_manifest;
 	if (!found->root)
-		found->root = ancestor_with(arena, beside, STATE_DIR "/" CACHE_FILE);
+		found->root = by_manifest;
 	if (found->root)
 		return;
 	found->root_origin = "git";

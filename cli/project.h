@@ -17,6 +17,7 @@ struct found {
 	const char *manifest_origin; /* "argument", "PROVISION_MANIFEST", "provision.yaml", "last applied" */
 	const char *root;            /* absolute */
 	const char *root_origin;     /* "cache", "git", "manifest" */
+	const char *other_root;      /* absolute: the manifest lies in another project, which keeps records of its own; NULL: it does not */
 	const char *state_dir;       /* absolute */
 	const char *cache;           /* absolute path of the database */
 	bool cache_exists;
@@ -28,6 +29,9 @@ bool project_cwd(struct found *found, const struct options *options, struct aren
 /* Manifest from the operand (may be NULL), the environment or `./provision.yaml`; then root and cache. No manifest is fine. */
 bool project_find(struct found *found, const struct options *options, const char *operand, struct arena *arena,
 	struct error *err);
+
+/* Whether there is such a manifest; if not, the error names the one beside it that is most like it. `shown` is how people see the path. */
+bool project_has(const char *path, const char *shown, struct arena *arena, struct error *err);
 
 /* The files of settings, the user's first; those that exist are read into the options. */
 bool project_settings(struct options *options, struct arena *arena, struct errors *errors, struct sources *sources);

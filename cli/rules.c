@@ -58,7 +58,7 @@ show(struct session *session, const struct rule *rule)
 	table_init(&params, heads, 16, arena);
 	add_params(&params, rule->params, "", arena);
 	table_print(&params, &session->out);
-	out_text(&session->out, "\n* required\n");
+	out_text(&session->out, "\n* required; every target also has: rule *, needs, description, timeout, retries, workdir, optional\n");
 	if (!rule->outputs || !rule->outputs->name)
 		return;
 	out_text(&session->out, "\n");

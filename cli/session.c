@@ -12,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/base/suggest.h"
 #include "engine/seal.h"
 #include "report/verdict.h"
 #include "rules/rules.h"
@@ -226,6 +227,9 @@ session_find(struct session *session, bool wants_manifest)
 		use_last_applied(session);
 	if (!session->found.manifest && wants_manifest)
 		return no_manifest(session);
+	if (session->found.other_root && wants_manifest && !session->options.cache)
+		session_hint(session, "the records are those of %s; the manifest lies in %s, which has its own (-C uses them)", session->found.root,
+			session->found.other_root);
 	return STATUS_OK;
 }
 
@@ -246,14 +250,53 @@ add_news(struct errors *errors, const struct errors *found)
 	}
 }
 
+static bool
+is_used(const struct sources *sources, const char *var)
+{
+	size_t length = strlen(var);
+
+	for (size_t i = 0; i < sources->count; i++)
+		for (const char *at = sources->items[i].text; (at = strstr(at, "${")); at += 2)
+			if (strncmp(at + 2, var, length) == 0 && (at[2 + length] == '}' || at[2 + length] == '.'))
+				return true;
+	return false;
+}
+
+/* A misspelt `--set` that did nothing would be found when the wrong thing runs. Asked of the manifest that was named: a fallback may lack what that one has. */
+static enum status
+check_sets(struct session *session, const struct manifest *manifest)
+{
+	struct error err = { 0 };
+
+	for (size_t i = 0; !session->sets_checked && i < manifest->set_only.count; i++) {
+		const char *name = manifest->set_only.items[i];
+		const char *near = NULL;
+
+		if (is_used(&manifest->sources, name))
+			continue;
+		for (uint32_t j = 0; manifest->vars && j < manifest->vars->count; j++)
+			if (!strings_has(&manifest->set_only, manifest->vars->entries[j].key))
+				near = suggest_better(name, near, manifest->vars->entries[j].key);
+		fail(&err, FAULT_USAGE, "`--set %s=...`: %s has no var `%s`", name, manifest->file, name);
+		if (near)
+			error_hint(&err, "did you mean `%s`?", near);
+		return session_fail(session, &err, NULL);
+	}
+	session->sets_checked = true;
+	return STATUS_OK;
+}
+
 enum status
 session_load(struct session *session, const char *path, struct shape *shape)
 {
 	struct errors errors, found;
+	struct error err = { 0 };
 
 	*shape = (struct shape){ .path = path, .shown = strcmp(path, "-") == 0 ? "-" : session_shown(session, path) };
 	if (!session->jsonl.manifest)
 		session->jsonl.manifest = shape->shown;
+	if (!project_has(path, shape->shown, &session->arena, &err))
+		return session_fail(session, &err, NULL);
 	errors_init(&errors, &session->arena);
 	errors_init(&found, &session->arena);
 	manifest_load(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->arena, &errors);
@@ -263,7 +306,7 @@ session_load(struct session *session, const char *path, struct shape *shape)
 		graph_link(&shape->graph, &shape->manifest, all_rules, &found);
 		add_news(&errors, &found);
 	}
-	return errors.count == 0 ? STATUS_OK : fail_all(session, &errors, &shape->manifest.sources);
+	return errors.count == 0 ? check_sets(session, &shape->manifest) : fail_all(session, &errors, &shape->manifest.sources);
 }
 
 void

@@ -27,6 +27,7 @@ struct session {
 	struct jsonl jsonl;
 	bool documents;           /* the command prints one JSON document, no stream */
 	size_t reported;          /* diagnostics so far */
+	bool sets_checked;        /* against the manifest that was named */
 	struct found found;
 	struct project project;
 	struct lock lock;

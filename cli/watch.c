@@ -39,6 +39,8 @@ void
 watch_begin(struct watch *watch, struct session *session, const struct shape *shape, const struct plan *plan)
 {
 	const struct options *options = &session->options;
+	/* Removals plan nothing and say little, but what they leave must be said. */
+	bool logs = options->verbose > 0 || !plan;
 	struct failure_view failures = {
 		.form = (enum diagnostic_form)options->diagnostics,
 		.sources = &shape->manifest.sources,
@@ -54,7 +56,7 @@ watch_begin(struct watch *watch, struct session *session, const struct shape *sh
 		break;
 	case WATCH_LIVE:
 		watch->live = (struct live){
-			.out = &session->err, .failures = failures, .plan = plan, .logs = options->verbose > 0
+			.out = &session->err, .failures = failures, .plan = plan, .logs = logs
 		};
 		watch->watcher = (struct watcher){ .self = &watch->live, .tell = live_event };
 		live_start(&watch->live);
@@ -66,7 +68,7 @@ watch_begin(struct watch *watch, struct session *session, const struct shape *sh
 			.graph = &shape->graph,
 			.heartbeat = options->quiet || options->progress == PROGRESS_NONE ? 0 : options->heartbeat,
 			.only_failures = options->quiet > 1 || options->progress == PROGRESS_NONE,
-			.logs = options->verbose > 0,
+			.logs = logs,
 		};
 		watch->watcher = (struct watcher){ .self = &watch->text, .tell = text_event };
 		break;

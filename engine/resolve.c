@@ -206,6 +206,10 @@ apply_sets(struct loading *loading, struct node *vars, const struct pairs *sets)
 			error_hint(&err, "--set NAME=VALUE, or --set NAME.KEY=VALUE for a var that is a map");
 			errors_add(loading->errors, &err);
 		} else if (value) {
+			const char *name = arena_copy_bytes(loading->arena, set->key, strcspn(set->key, "."));
+
+			if (!node_get(vars, name))
+				strings_add(&loading->manifest->set_only, loading->arena, name);
 			vars = extend_set(vars, set->key, value, loading->arena);
 		}
 	}

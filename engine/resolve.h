@@ -42,6 +42,7 @@ struct manifest {
 	struct place name_at;
 	const struct node *targets;  /* map of maps */
 	const struct node *vars;     /* map, references replaced; may be NULL */
+	struct strings set_only;     /* vars that `--set` alone defines */
 	struct fallback_entry *fallbacks;
 	size_t fallback_count;
 	struct reserve reserve;

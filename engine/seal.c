@@ -61,19 +61,14 @@ add_file(struct buf *bytes, const char *path, const struct stat_key *key)
 	pack_bytes(bytes, key, sizeof *key);
 }
 
-/* The bytes that were parsed must be those that lie there, and must not be racily clean. */
+/* The bytes that were parsed must be those that lie there. This look is one of the sights from here on. */
 static bool
-add_manifest(const struct inspection *inspection, const struct source *source, struct buf *bytes)
+is_as_parsed(const struct inspection *inspection, const struct source *source)
 {
 	struct digest digest;
-	struct stat_key key;
 	struct error ignored;
 
-	if (!known_digest(inspection->known, source->path, false, NULL, &digest, &key, &ignored) || !digest_equal(&digest, &source->digest) ||
-		!known_has(inspection->known, &key, &digest))
-		return false;
-	add_file(bytes, source->path, &key);
-	return true;
+	return known_digest(inspection->known, source->path, false, NULL, &digest, NULL, &ignored) && digest_equal(&digest, &source->digest);
 }
 
 bool
@@ -82,7 +77,7 @@ seal_make(const struct inspection *inspection, struct buf *bytes)
 	const struct manifest *manifest = inspection->manifest;
 	uint32_t targets = 0;
 
-	if (!is_self_contained(manifest) || !looks_at_files_alone(inspection))
+	if (!inspection->known->still || !is_self_contained(manifest) || !looks_at_files_alone(inspection))
 		return false;
 	for (uint32_t i = 0; i < inspection->graph->count; i++)
 		targets += inspection->seen[i].wanted;
@@ -93,11 +88,12 @@ seal_make(const struct inspection *inspection, struct buf *bytes)
 	pack_text(bytes, home());
 	pack_int(bytes, targets);
 	for (size_t i = 0; i < manifest->sources.count; i++)
-		if (!add_manifest(inspection, &manifest->sources.items[i], bytes))
+		if (!is_as_parsed(inspection, &manifest->sources.items[i]))
 			return false;
 	for (size_t i = 0; i < inspection->known->sights.count; i++) {
 		const struct sight *sight = &inspection->known->sights.items[i];
 
+		/* Nor may it be racily clean. */
 		if (!known_has(inspection->known, &sight->key, &sight->digest))
 			return false;
 		add_file(bytes, sight->path, &sight->key);

@@ -207,7 +207,8 @@ show(const struct command *command, struct arena *arena)
 
 	buf_init(&line, LINE_LIMIT);
 	for (size_t i = 0; i < command->command.count; i++)
-		buf_printf(&line, "%s%s", i > 0 ? " " : "", command->command.items[i]);
+		buf_printf(&line, "%s%s", i > 0 ? " " : "",
+			command->shell ? command->command.items[i] : text_shell(arena, command->command.items[i]));
 	for (size_t i = 0; i < line.size; i++)
 		if ((unsigned char)line.data[i] < ' ')
 			line.data[i] = ' ';

@@ -129,6 +129,20 @@ refuse_count(const struct report *report, const struct fit_reason *reason)
 	finding->data = report_data_of(report);
 }
 
+static bool
+fits_with(const struct report *report, double utilization)
+{
+	struct fit_request request = *report->answer->request;
+	struct fit fit;
+
+	request.utilization = utilization;
+	fit_judge(&report->answer->model->architecture, &request, report->arena, &fit);
+	for (size_t i = 0; i < fit.reason_count; i++)
+		if (fit.reasons[i].rule == FIT_MEMORY)
+			return false;
+	return true;
+}
+
 /* The longest request that would fit, where the KV cache is what does not. */
 static void
 help_memory(const struct report *report, struct finding *finding)
@@ -139,7 +153,7 @@ help_memory(const struct report *report, struct finding *finding)
 		finding_help(report->findings, finding, "max_model_len: %lld fits", (long long)report->fit->max_tokens);
 	if (report->answer->model->architecture.video_tokens.known && request->videos != 0)
 		finding_help(report->findings, finding, "limit_mm_per_prompt: {video: 0} spares the profile run's dummy video");
-	if (request->utilization < 0.95)
+	if (request->utilization < 0.95 && fits_with(report, 0.95))
 		finding_help(report->findings, finding, "gpu_memory_utilization: 0.95, if nothing else runs on these GPUs");
 	help_shapes(report, finding);
 }

@@ -37,6 +37,7 @@ struct follower {
 	struct buf log;   /* the last few MiB, for diagnosis */
 	struct buf line;  /* one that has not ended yet */
 	bool ready;
+	struct service_stage stage; /* told last */
 	char answer[200]; /* why it is not ready, in the words of the last request */
 };
 
@@ -80,10 +81,11 @@ service_stage_of(const char *line, struct service_stage *stage)
 }
 
 static void
-tell(const struct follower *follower, const struct service_stage *stage)
+tell(struct follower *follower, const struct service_stage *stage)
 {
 	char text[80];
 
+	follower->stage = *stage;
 	if (follower->several)
 		snprintf(text, sizeof text, "replica %d: %s", (int)follower->instance->replica, stage->name);
 	else
@@ -92,7 +94,7 @@ tell(const struct follower *follower, const struct service_stage *stage)
 }
 
 static void
-tell_name(const struct follower *follower, const char *name)
+tell_name(struct follower *follower, const char *name)
 {
 	struct service_stage stage = { 0 };
 
@@ -191,6 +193,8 @@ fail_late(struct follower *follower, struct error *err)
 		instance_url(instance, instance->ready.path, arena), *follower->answer ? follower->answer : "gave no answer", cause, last);
 	if (found.id && found.hint)
 		return error_hint(err, "%s", found.hint);
+	if (strcmp(follower->answer, "answered 404") == 0)
+		return error_hint(err, "name what the server does answer with 200: `ready: {path}`");
 	return error_hint(err, "raise `ready: {timeout}` if it only needs longer, or read its log: provision logs %s", task_target(follower->site->task));
 }
 
@@ -216,8 +220,11 @@ ask(struct followers *followers, struct follower *follower, struct error *err)
 		return true;
 	}
 	snprintf(follower->answer, sizeof follower->answer, "answered %ld", response.status);
-	if (response.status != 200)
+	if (response.status != 200) {
+		snprintf(follower->stage.name, sizeof follower->stage.name, "answers %ld, not 200", response.status);
+		follower->stage.done = follower->stage.total = 0;
 		return true;
+	}
 	follower->ready = true;
 	tell_name(follower, "health 200");
 	follower->instance->ready_ms = clock_monotonic_ms() - followers->started + 1; /* 0 means that it never was */
@@ -238,8 +245,13 @@ attend(struct followers *followers, struct follower *follower, struct error *err
 		return true;
 	if (!runtime->read_log(follower->site, follower->instance, take_log, follower, err) || !ask(followers, follower, err))
 		return false;
-	if (!follower->ready && clock_monotonic_ms() - followers->started >= follower->instance->ready.timeout)
+	if (follower->ready)
+		return true;
+	if (clock_monotonic_ms() - followers->started >= follower->instance->ready.timeout)
 		return fail_late(follower, err);
+	/* Told again, so that who watches sees that somebody still asks. */
+	struct service_stage stage = follower->stage;
+	tell(follower, &stage);
 	return true;
 }
 

@@ -470,7 +470,8 @@ validate_build(const void *spec, struct task *task, struct error *err)
 	task_output(task, "verdict", findings_refuse(task_findings(task)) ? "failed" : "passed");
 	task_output(task, "tokens", arena_printf(arena, "%lld", (long long)session.tokens));
 	task_output(task, "latency", units_show_duration(arena, session.slowest));
-	task_summary(task, "%zu checks, %lld tokens, slowest answer %s", validate->checks.count ? validate->checks.count : 1, (long long)session.tokens,
+	task_summary(task, "%zu %s, %lld tokens, slowest answer %s", validate->checks.count ? validate->checks.count : 1,
+		validate->checks.count > 1 ? "checks" : "check", (long long)session.tokens,
 		units_show_duration(arena, session.slowest));
 	return true;
 }

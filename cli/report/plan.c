@@ -18,6 +18,8 @@
 #define RULE_COLUMNS 15
 #define SYMBOL_COLUMNS 6
 #define TEXT_COLUMNS 51    /* up to the forecast of time */
+#define ROOM_LEAST 24      /* with less beside the names, text goes below them */
+#define NARROW_COLUMNS 8   /* where it begins then */
 
 struct view {
 	struct out *out;
@@ -74,17 +76,78 @@ indent(const struct view *view)
 	return SYMBOL_COLUMNS + view->name_columns + RULE_COLUMNS;
 }
 
+static size_t
+hanging(const struct view *view)
+{
+	return view->out->columns > 0 && indent(view) + ROOM_LEAST > view->out->columns ? NARROW_COLUMNS : indent(view);
+}
+
+/* Where a line of at most `room` columns ends: behind a word if that leaves no ragged hole. */
+static size_t
+line_end(const char *text, size_t room)
+{
+	size_t fits = width_fit(text, room);
+	size_t at = fits;
+
+	while (at > 0 && text[at] && text[at] != ' ')
+		at--;
+	return at > fits / 2 ? at : fits;
+}
+
+static void
+new_line(const struct view *view, size_t *column)
+{
+	out_text(view->out, "\n");
+	*column = hanging(view);
+	out_pad(view->out, *column);
+}
+
+/* Text from `*column` on. A terminal would break it anywhere; off a terminal it stays in one line. */
+static void
+put_text(const struct view *view, const char *text, size_t *column)
+{
+	size_t columns = view->out->columns;
+
+	if (columns > 0 && *column > hanging(view) && *column + width_of(text) >= columns)
+		new_line(view, column);
+	while (columns > 0 && *column + width_of(text) >= columns) {
+		size_t end = line_end(text, columns - *column - 1);
+
+		if (end == 0)
+			break;
+		out_safe(view->out, arena_copy_bytes(view->arena, text, end));
+		text += end + (text[end] == ' ');
+		new_line(view, column);
+	}
+	out_safe(view->out, text);
+	*column += width_of(text);
+}
+
+/* The forecast stands in a column of its own where there is room. */
+static void
+put_time(const struct view *view, const char *time, size_t column)
+{
+	size_t at = indent(view) + TEXT_COLUMNS, columns = view->out->columns;
+
+	if (columns > 0 && at + width_of(time) + 1 >= columns)
+		at = 0;
+	if (columns > 0 && (at > column ? at : column + 1) + width_of(time) + 1 >= columns)
+		new_line(view, &column);
+	else
+		out_pad(view->out, at > column ? at - column : 1);
+	out_paint(view->out, STYLE_DIM, "~%s", time);
+}
+
 /* One line of detail, with the forecast at its end if there is one. */
 static void
 show_detail(const struct view *view, const char *text, const char *time)
 {
-	out_pad(view->out, indent(view));
-	if (time) {
-		out_cell(view->out, text, TEXT_COLUMNS);
-		out_paint(view->out, STYLE_DIM, "~%s", time);
-	} else {
-		out_safe(view->out, text);
-	}
+	size_t column = hanging(view);
+
+	out_pad(view->out, column);
+	put_text(view, text, &column);
+	if (time)
+		put_time(view, time, column);
 	out_text(view->out, "\n");
 }
 
@@ -160,6 +223,7 @@ show_action(struct view *view, const struct action *action)
 	const char *sentence = words_sentence(&view->words, action);
 	const char *lines[8];
 	size_t count = costs ? cost_lines(view, action, lines) : 0;
+	size_t column = SYMBOL_COLUMNS + view->name_columns + (width_of(rule) < RULE_COLUMNS ? RULE_COLUMNS : width_of(rule) + 1);
 
 	if (passed)
 		look = words_action(ACTION_NONE);
@@ -168,12 +232,9 @@ show_action(struct view *view, const struct action *action)
 	out_text(view->out, " ");
 	out_cell(view->out, action->name, view->name_columns);
 	out_cell(view->out, rule, RULE_COLUMNS);
-	if (time && count == 0) {
-		out_cell(view->out, sentence, TEXT_COLUMNS);
-		out_paint(view->out, STYLE_DIM, "~%s", time);
-	} else {
-		out_safe(view->out, sentence);
-	}
+	put_text(view, sentence, &column);
+	if (time && count == 0)
+		put_time(view, time, column);
 	out_text(view->out, "\n");
 	if (costs)
 		show_causes(view, action);

@@ -64,14 +64,19 @@ progressed(struct text_report *report, const struct event *event, struct arena *
 	struct pace_row *row = pace_note(&report->pace, event, now);
 	const char *numbers;
 
-	if (report->heartbeat == 0 || now - row->said_ms < report->heartbeat || row->done == row->said_done)
+	if (report->heartbeat == 0 || now - row->said_ms < report->heartbeat)
+		return;
+	numbers = words_progress(row, ", ", arena);
+	if (numbers && row->done == row->said_done)
 		return;
 	row->said_ms = now;
 	row->said_done = row->done;
-	numbers = words_progress(row, ", ", arena);
 	if (numbers)
 		line(report, event, arena,
 			pace_is_bytes(row) ? numbers : arena_printf(arena, "%s, %s", row->stage, numbers));
+	else if (*row->stage)
+		line(report, event, arena,
+			arena_printf(arena, "%s, for %s", row->stage, units_show_duration(arena, now - row->started_ms)));
 }
 
 /* "1 instance at ..., ready in 0.8 s": the summary says how long it took already. */

@@ -1,6 +1,6 @@
 /* text.h - what the engine tells, as plain lines: for pipes, files and CI. One line per event, no escapes.
  *
- * A heartbeat is printed only if it carries a changed number. */
+ * A heartbeat is printed only if it carries a changed number: of what is done, or, of what cannot be counted, of the time that has passed. */
 #pragma once
 
 #include "engine/apply.h"

@@ -79,6 +79,21 @@ without_end(const char *text, const char *end, struct arena *arena)
 	return text && text_ends(text, end) ? arena_copy_bytes(arena, text, strlen(text) - strlen(end)) : text;
 }
 
+/* Whether the need that a target is redone for has changed already, and is up to date itself: an instance that was put back, say. */
+static bool
+need_has_changed(const struct words *words, const struct action *action)
+{
+	const struct detail *detail = action->seen->detail;
+	const char *name = detail->root;
+	const struct target *need;
+
+	for (size_t i = 0; !name && i < detail->causes.count; i++)
+		if (detail->causes.items[i].reason == REASON_DEPENDENCY)
+			name = detail->causes.items[i].what;
+	need = name ? graph_find(words->plan->inspection->graph, name) : NULL;
+	return need && words->plan->inspection->seen[need->id].wanted && words->plan->inspection->seen[need->id].reason == REASON_NONE;
+}
+
 /* What the reason is about, in words; NULL if the reason says it all. */
 static const char *
 subject(const struct action *action, struct arena *arena)
@@ -198,6 +213,8 @@ words_sentence(const struct words *words, const struct action *action)
 	about = subject(action, arena);
 	if (!about)
 		return words_reason(action->reason);
+	if (action->reason == REASON_DEPENDENCY && need_has_changed(words, action))
+		return arena_printf(arena, "dependency has changed: %s", about);
 	if (action->reason == REASON_UNKNOWN_UNTIL)
 		return arena_printf(arena, "%s %s", words_reason(action->reason), about);
 	return arena_printf(arena, "%s: %s", words_reason(action->reason), about);

@@ -50,8 +50,8 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"E0102", MANIFEST, "unknown key",
 		"A key stands where no key of that name is known. It is refused and never ignored, because a "
 		"misspelled `timeout` that is dropped in silence is found only hours later. `provision rules NAME` "
-		"lists the parameters of a rule, and `provision schema` writes a JSON Schema from which editors "
-		"complete them. Notes of your own may stand at the top level under keys that begin with `x-`.",
+		"lists the parameters of a rule. Notes of your own may stand at the top level under keys that begin "
+		"with `x-`.",
 	},
 	[FAULT_BAD_VALUE] = {
 		"E0103", MANIFEST, "a value of the wrong type, or out of range",
@@ -252,9 +252,8 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"\n"
 		"This was decided from `config.json` alone, a few kilobytes. The message lists every dimension that "
 		"fails and the sizes that work. Choose one of them, or split by layers instead (`pipeline_parallel`, "
-		"which has no such rule), or run several smaller instances (`replicas`). `provision shapes MODEL` "
-		"shows all shapes with their memory. A feasible manifest named under `fallback:` is taken by "
-		"itself.\n"
+		"which has no such rule), or run several smaller instances (`replicas`). A feasible manifest named "
+		"under `fallback:` is taken by itself.\n"
 		"\n"
 		"  fallback: tp4.yaml\n",
 	},
@@ -266,7 +265,7 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"divide the weights, a smaller `max_model_len` the cache, a smaller `max_num_seqs` and fewer or no "
 		"videos in `limit_mm_per_prompt` the activations; a quantised checkpoint halves or quarters the "
 		"weights. Note that beyond one GPU for each key-value head the cache does not shrink any further, "
-		"since the heads are repeated. `provision shapes MODEL` shows what fits.",
+		"since the heads are repeated. The message names the shapes that fit, if there are any.",
 	},
 	[FAULT_TOO_FEW_GPUS] = {
 		"E0403", INFEASIBLE, "more GPUs are asked for than there are",
@@ -380,8 +379,8 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"container image and the cache may lie on different file systems; the message names the one that is "
 		"short. Images lie under the engine's root directory (`docker info` shows it), which is often the "
 		"small system disk. Free some space, let the administrator move the engine's root, or point the "
-		"directories of the manifest somewhere else. `provision gc` shows what earlier runs left that nobody "
-		"needs any more.",
+		"directories of the manifest somewhere else. Logs of old runs, under `.provision/logs`, may be removed "
+		"by hand.",
 	},
 	[FAULT_PORT] = {
 		"E0508", HOST, "a port is in use",
@@ -475,7 +474,7 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"module, a GPU of a generation that the image was not built for, a full disk, or an engine that "
 		"could not hand over the GPUs. The line is quoted in the message, together with its remedy. Another "
 		"shape of the same deployment would most likely fail as well; repair the host first. `provision logs "
-		"TARGET` shows all of the log, and `provision diagnose FILE` explains one that was saved.",
+		"TARGET` shows all of the log.",
 	},
 
 	/* E06: network and hubs */
@@ -558,8 +557,7 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"The file system has less free space than the files need, with 5 % to spare; or it became full on "
 		"the way, or a quota did. This is asked before the first byte where possible. What had arrived is "
 		"kept, and the next run goes on from there once there is room: nothing needs to be removed by hand. "
-		"`provision gc` shows what earlier runs left. Look at quotas too (`quota -s`): the disk may be empty "
-		"and your share full.",
+		"Look at quotas too (`quota -s`): the disk may be empty and your share full.",
 	},
 	[FAULT_INSECURE] = {
 		"E0610", STATUS_MANIFEST, CLASS_NONE, "a connection without encryption",
@@ -581,8 +579,7 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"E0612", STATUS_CANNOT_CREATE, CLASS_NONE, "something is in the way that this deployment did not make",
 		"Where a target wants to put its product there is a file, directory, container or image of that name "
 		"already, and no record says that it comes from here. It may be somebody's work, so it is neither "
-		"used nor replaced. If it is what the target would make, `provision adopt TARGET` takes it over, "
-		"after comparing its digests. Otherwise move it away, or give the target another path, name or tag.",
+		"used nor replaced. Move it away, or give the target another path, name or tag.",
 	},
 	[FAULT_NO_MATCH] = {
 		"E0613", STATUS_NO_INPUT, CLASS_NONE, "a pattern that matches nothing",
@@ -740,17 +737,17 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"  provision apply --lock-timeout 10m\n"
 		"\n"
 		"The lock belongs to the process and ends with it, however it ends, so there is nothing to unlock by "
-		"hand, and removing the file would help nobody. `plan`, `status` and `audit` never wait. A saved "
-		"plan that no longer matches the world is refused with the same status: make a new one.",
+		"hand, and removing the file would help nobody. `plan`, `status` and `audit` never wait.",
 	},
 	[FAULT_DATABASE] = {
 		"E0902", STATUS_IO, CLASS_NONE, "the database cannot be used",
 		"SQLite reports that the cache is damaged, is no database of this program, or cannot be read or "
 		"written. It is never repaired or removed without being asked. Copy `.provision/` as a whole first, "
 		"with its `-wal` file. If the disk was full or the file system is read-only, put that right and run "
-		"the same command again. If the file is damaged, `provision audit rebuild` writes a new one beside "
-		"it from what is on disk and has the right digests: the history is lost, weights and images are not "
-		"fetched again. Look at the disk's health too (`dmesg`, `smartctl`).",
+		"the same command again. If the file is damaged, move `.provision/` away, and the next apply begins a "
+		"new one: weights on disk that have the right digests are taken over and not fetched again, but the "
+		"history is lost, and services that still run are nobody's any more: end them by hand. Look at the "
+		"disk's health too (`dmesg`, `smartctl`).",
 	},
 	[FAULT_NO_LOCKS] = {
 		"E0903", STATUS_IO, CLASS_NONE, "a file system without working locks",

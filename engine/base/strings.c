@@ -65,6 +65,35 @@ text_ends(const char *text, const char *suffix)
 	return end <= length && memcmp(text + length - end, suffix, end) == 0;
 }
 
+const char *
+text_shell(struct arena *arena, const char *text)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
+	size_t size = 0;
+	char *quoted;
+
+	if (*text) {
+		while (text[size] && (strchr(plain, text[size]) || (unsigned char)text[size] >= 0x80))
+			size++;
+		if (!text[size])
+			return text;
+	}
+	quoted = arena_alloc(arena, strlen(text) * 4 + 3);
+	size = 0;
+	quoted[size++] = '\'';
+	for (; *text; text++) {
+		if (*text == '\'') {
+			memcpy(quoted + size, "'\\''", 4);
+			size += 4;
+		} else {
+			quoted[size++] = *text;
+		}
+	}
+	quoted[size++] = '\'';
+	quoted[size] = '\0';
+	return quoted;
+}
+
 size_t
 text_utf8(const char *text, size_t size)
 {

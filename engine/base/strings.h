@@ -36,5 +36,8 @@ bool text_equal(const char *a, const char *b); /* NULL equals NULL alone */
 bool text_starts(const char *text, const char *prefix);
 bool text_ends(const char *text, const char *suffix);
 
+/* As it is typed into a shell: in quotes where blanks or other characters mean something there. */
+const char *text_shell(struct arena *arena, const char *text);
+
 /* Bytes of the well-formed UTF-8 character at the start of `text`, 0 if there is none. */
 size_t text_utf8(const char *text, size_t size);

@@ -418,13 +418,17 @@ def test_value_of_another_target(project):
     project.nothing_to_do()
 
 
+# Seconds that no other run of this test sleeps for: how its processes are told from theirs.
+NAP = str(123000000 + os.getpid())
+
+
 def interrupted(project, number):
-    script = "echo x >>ran; test -e again && { touch out; exit 0; }; sleep 123454321 & sleep 123454321"
+    script = f"echo x >>ran; test -e again && {{ touch out; exit 0; }}; sleep {NAP} & sleep {NAP}"
     project.write("provision.yaml", HEAD + recipe("first", "echo first >>ran") + recipe("slow", script, needs="[first]", outputs="[out]"))
     running = project.start("apply", "--yes")
     running.wait_for(lambda e: e["type"] == "target_start" and e["target"] == "slow")
     # The event is told before the child exists.
-    while not processes("123454321"):
+    while not processes(NAP):
         assert running.process.poll() is None
     running.process.send_signal(number)
     return running.end(20)
@@ -434,7 +438,7 @@ def interrupted(project, number):
 def test_interrupted(project, number):
     done = interrupted(project, number)
     assert done.code == -number, done
-    assert processes("123454321") == []
+    assert processes(NAP) == []
     summary = done.events()[-1]
     assert summary["type"] == "summary" and summary["result"] == "interrupted" and summary["exit"] == 128 + number, done
     assert {e["target"]: e["result"] for e in done.events() if e["type"] == "target_end"} == {"first": "ok", "slow": "interrupted"}, done
@@ -449,7 +453,7 @@ def test_killed(project):
     """No chance to clean up: the next run finds nothing recorded that is not so, and the lock free."""
     done = interrupted(project, signal.SIGKILL)
     assert done.code == -signal.SIGKILL
-    for pid in processes("123454321"):
+    for pid in processes(NAP):
         os.kill(pid, signal.SIGKILL)
     assert set(project.planned()) == {"slow"}
     project.write("again", "")

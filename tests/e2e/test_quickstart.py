@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -239,7 +240,13 @@ def test_port_taken_while_it_was_down(applied):
         pass
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", applied.port))
+        # A process is gone from sight a moment before its sockets are.
+        for _ in range(100):
+            try:
+                other.bind(("127.0.0.1", applied.port))
+                break
+            except OSError:
+                time.sleep(0.05)
         other.listen()
         done = applied.apply()
         assert done.code == 4 and str(applied.port) in done.text and str(os.getpid()) in done.text, done

@@ -124,7 +124,7 @@ gives_verdicts(void **state)
 		{ "    pipeline_parallel: 3\n    gpus: [0, 1, 2]\n" GUIDE, "pp 3 on 3 GPUs: feasible", FAULT_NONE, false, "" },
 		{ "    replicas: 3\n    gpus: {count: 3}\n" GUIDE, "3 x tp 1 on 3 GPUs: tight", FAULT_TIGHT, false, "dummy video" },
 		{ "    tight: fail\n" GUIDE, "tp 1 on 1 GPU: tight", FAULT_MEMORY, true, "tight: fail" },
-		{ "    gpu_memory: 20GiB\n    gpu_count: 1\n", "infeasible: weights of 19.2 GiB", FAULT_MEMORY, true, "gpu_memory_utilization: 0.95" },
+		{ "    gpu_memory: 20GiB\n    gpu_count: 1\n", "infeasible: weights of 19.2 GiB", FAULT_MEMORY, true, "does not fit as tp 1" },
 		{ "    tensor_parallel: 4\n    gpus: [0, 1]\n", "infeasible: the shape needs 4 GPUs, 2 may be used", FAULT_TOO_FEW_GPUS, true, "tp 2" },
 		{ "    tensor_parallel: 8\n", "infeasible: the shape needs 8 GPUs", FAULT_TOO_FEW_GPUS, true, "tp 8 needs 8 GPUs, 4 may be used" },
 		{ "    max_model_len: 70000\n    tensor_parallel: 4\n", "infeasible: max_model_len 70000", FAULT_INFEASIBLE, true, "65536" },

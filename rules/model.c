@@ -209,14 +209,15 @@ tell_cost(const struct snapshot *snapshot, struct cost *cost)
 	cost->download = local ? 0 : known ? (int64_t)missing : -1;
 	cost->keep = known ? (int64_t)selection->bytes : -1;
 	if (known)
-		*line++ = arena_printf(arena, "%s %s in %zu files, keep %s", local ? "copy" : "download", units_show_size(arena, missing), count,
-			units_show_size(arena, selection->bytes));
+		*line++ = arena_printf(arena, "%s %s in %zu %s, keep %s", local ? "copy" : "download", units_show_size(arena, missing), count,
+			count == 1 ? "file" : "files", units_show_size(arena, selection->bytes));
 	else
 		*line++ = arena_printf(arena, "%zu files whose sizes the source does not tell", count);
 	if (snapshot->spec->allow_pickle || snapshot->spec->allow_code)
 		*line++ = "takes files that run code of the model's author";
 	if (selection->skipped > 0)
-		*line++ = arena_printf(arena, "leaves out %zu files, %s", selection->skipped, units_show_size(arena, selection->skipped_bytes));
+		*line++ = arena_printf(arena, "leaves out %zu %s, %s", selection->skipped, selection->skipped == 1 ? "file" : "files",
+			units_show_size(arena, selection->skipped_bytes));
 }
 
 static bool

@@ -183,6 +183,7 @@ def test_missing_file(project, body, place, missing):
 
 @pytest.mark.parametrize("arguments, code, status, words", [
     (["plan", "nowhere.yaml"], "E0301", 66, ["nowhere.yaml"]),
+    (["plan", "goood.yaml"], "E0301", 66, ["did you mean `good.yaml`"]),
     (["plan", "directory.yaml"], "E0301", 66, ["directory.yaml", "directory"]),
     (["plan", "locked.yaml"], "E0907", 77, ["locked.yaml"]),
     (["plan"], "E0301", 66, []),
@@ -192,6 +193,8 @@ def test_missing_file(project, body, place, missing):
     (["plan", "good.yaml", "--replace", "nobody"], "E0002", 64, ["nobody"]),
     (["plan", "good.yaml", "--target", "image", "--exclude", "image"], "E0001", 64, ["image"]),
     (["plan", "good.yaml", "--set", "novalue"], "E0001", 64, ["novalue"]),
+    (["plan", "good.yaml", "--set", "sise=2"], "E0001", 64, ["sise", "did you mean `size`"]),
+    (["plan", "good.yaml", "--set", "other.key=2"], "E0001", 64, ["other"]),
     (["plan", "good.yaml", "--set", "size=[1"], "E0101", 65, []),
     (["apply", "good.yaml", "--jobs", "0"], "E0001", 64, ["jobs"]),
     (["apply", "good.yaml", "--jobs", "many"], "E0001", 64, ["many"]),

@@ -188,6 +188,45 @@ long_plans_are_cut(void **state)
 	close_stage(&stage);
 }
 
+static void
+narrow_screens(void **state)
+{
+	static const struct {
+		unsigned columns;
+		const char *wanted;
+	} cases[] = {
+		{ 0, "\n"
+		     "  -/+ image       image          asked for\n"
+		     "                                 layers 1-5 of 健康 reused, pull 0 B                ~4.0 s\n\n" },
+		{ 60, "\n"
+		      "  -/+ image       image          asked for\n"
+		      "                                 layers 1-5 of 健康 reused,\n"
+		      "                                 pull 0 B ~4.0 s\n\n" },
+		{ 40, "\n"
+		      "  -/+ image       image          \n"
+		      "        asked for\n"
+		      "        layers 1-5 of 健康 reused, pull\n"
+		      "        0 B ~4.0 s\n\n" },
+	};
+	struct action *action;
+	struct stage stage;
+	struct out out;
+
+	(void)state;
+	open_stage(&stage, 1);
+	action = add(&stage, "image", &image, ACTION_REDO, REASON_ASKED_FOR);
+	action->duration = 4000;
+	detail(action)->cost.lines[0] = "layers 1-5 of 健康 reused, pull 0 B";
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		out_init_memory(&out);
+		out.columns = cases[i].columns;
+		plan_show_actions(&out, &stage.plan, false, &stage.arena);
+		assert_string_equal(out_held(&out), cases[i].wanted);
+		out_finish(&out);
+	}
+	close_stage(&stage);
+}
+
 int
 main(void)
 {
@@ -195,6 +234,7 @@ main(void)
 		cmocka_unit_test(shows_reasons_and_costs),
 		cmocka_unit_test(says_what_stands_in_the_way),
 		cmocka_unit_test(long_plans_are_cut),
+		cmocka_unit_test(narrow_screens),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,6 +105,21 @@ utf8_as_defined(void **state)
 			}
 }
 
+static void
+words_of_a_shell(void **state)
+{
+	struct arena arena;
+
+	(void)state;
+	arena_init(&arena);
+	assert_string_equal(text_shell(&arena, "manifests/tp4.yaml"), "manifests/tp4.yaml");
+	assert_string_equal(text_shell(&arena, "健康.yaml"), "健康.yaml");
+	assert_string_equal(text_shell(&arena, "a b"), "'a b'");
+	assert_string_equal(text_shell(&arena, "it's"), "'it'\\''s'");
+	assert_string_equal(text_shell(&arena, ""), "''");
+	arena_finish(&arena);
+}
+
 int
 main(void)
 {
@@ -112,6 +127,7 @@ main(void)
 		cmocka_unit_test(lists_grow),
 		cmocka_unit_test(comparing),
 		cmocka_unit_test(utf8_as_defined),
+		cmocka_unit_test(words_of_a_shell),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

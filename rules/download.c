@@ -215,7 +215,7 @@ build(const void *spec_, struct task *task, struct error *err)
 	const struct download *spec = spec_;
 	const char *dir = path_dir(task_arena(task), spec->path);
 	struct secret token finally(secret_finish) = { 0 };
-	struct fetch fetch = { .task = task, .total = (uint64_t)spec->size };
+	struct fetch fetch = { .task = task, .stage = "download", .total = (uint64_t)spec->size };
 	int dirfd finally(close_fd) = -1;
 	struct transfer_source *sources;
 	struct transfer transfer = {

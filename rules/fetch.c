@@ -130,7 +130,7 @@ progress(void *context, uint64_t bytes)
 	/* Bytes that came twice count twice; more than all is shown as all. */
 	if (fetch->total && done > fetch->total)
 		done = fetch->total;
-	task_progress(fetch->task, "download", done, fetch->total, "bytes");
+	task_progress(fetch->task, fetch->stage, done, fetch->total, "bytes");
 }
 
 void

@@ -26,6 +26,7 @@ bool fetch_remove(struct task *task, const char *dir, const struct artifact *art
 /* The context of a transfer's callbacks. */
 struct fetch {
 	struct task *task;
+	const char *stage; /* "download", or "copy" where nothing comes over a network */
 	_Atomic uint64_t done;
 	uint64_t total; /* 0: not known */
 };

@@ -338,7 +338,7 @@ check_space(const struct snapshot *snapshot, const struct fetched *fetched, stru
 static bool
 fetch_all(struct snapshot *snapshot, int dirfd, struct fetched *fetched, struct error *err)
 {
-	struct fetch fetch = { .task = snapshot->task };
+	struct fetch fetch = { .task = snapshot->task, .stage = snapshot_is_local(snapshot) ? "copy" : "download" };
 	mode_t mode = 0;
 
 	if (snapshot->spec->mode)

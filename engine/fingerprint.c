@@ -28,14 +28,20 @@ add_text(struct hasher *hasher, const char *text)
 }
 
 void
+fingerprint_sort(struct ingredients *ingredients)
+{
+	if (!is_sorted(ingredients))
+		qsort(ingredients->items, ingredients->count, sizeof *ingredients->items, by_name);
+}
+
+void
 fingerprint(struct hasher *hasher, const char *rule, uint32_t version, struct ingredients *ingredients, struct digest *digest)
 {
 	unsigned char number[4] = {
 		(unsigned char)version, (unsigned char)(version >> 8), (unsigned char)(version >> 16), (unsigned char)(version >> 24),
 	};
 
-	if (!is_sorted(ingredients))
-		qsort(ingredients->items, ingredients->count, sizeof *ingredients->items, by_name);
+	fingerprint_sort(ingredients);
 	add_text(hasher, rule);
 	hasher_add_field(hasher, number, sizeof number);
 	for (size_t i = 0; i < ingredients->count; i++) {

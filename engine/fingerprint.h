@@ -8,5 +8,8 @@
 
 struct hasher;
 
-/* Sorts `ingredients` by name. The hasher is a scratch that is reused from target to target. */
+/* Sort by name: the order in which ingredients are folded and compared. */
+void fingerprint_sort(struct ingredients *ingredients);
+
+/* Sorts `ingredients`. The hasher is a scratch that is reused from target to target. */
 void fingerprint(struct hasher *hasher, const char *rule, uint32_t version, struct ingredients *ingredients, struct digest *digest);

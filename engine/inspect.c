@@ -285,9 +285,8 @@ look_twice(struct work *work, struct look *look)
 	if (all_known) {
 		seen->fingerprint_known = true;
 		fingerprint(work->hasher, work->target->rule->name, work->target->rule->version, &work->task->ingredients, &seen->fingerprint);
-	} else if (work->task->ingredients.count) {
-		/* Sorted all the same, for the causes. */
-		fingerprint(work->hasher, work->target->rule->name, work->target->rule->version, &work->task->ingredients, &(struct digest){ 0 });
+	} else {
+		fingerprint_sort(&work->task->ingredients); /* for the causes */
 	}
 	return look_at_world(work, look);
 }

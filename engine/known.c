@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,7 +209,7 @@ open_regular(const char *path, int *fd, struct stat_key *key, struct error *err)
 
 /* Read the file; it must not change meanwhile. */
 static bool
-hash(struct known *known, const char *path, const volatile bool *cancel, struct digest *digest, struct stat_key *key, struct error *err)
+hash(struct known *known, const char *path, const atomic_bool *cancel, struct digest *digest, struct stat_key *key, struct error *err)
 {
 	int fd finally(close_fd) = -1;
 	int64_t began = clock_now_ns();
@@ -245,7 +246,7 @@ known_hold_still(struct known *known, bool still)
 
 /* By stat data if that may be believed, else by reading. */
 static bool
-look(struct known *known, const char *path, bool deep, const volatile bool *cancel, struct digest *digest, struct stat_key *key, struct error *err)
+look(struct known *known, const char *path, bool deep, const atomic_bool *cancel, struct digest *digest, struct stat_key *key, struct error *err)
 {
 	const struct known_file *file = NULL;
 	struct stat st;
@@ -266,7 +267,7 @@ look(struct known *known, const char *path, bool deep, const volatile bool *canc
 }
 
 bool
-known_digest(struct known *known, const char *path, bool deep, const volatile bool *cancel, struct digest *digest, struct stat_key *key,
+known_digest(struct known *known, const char *path, bool deep, const atomic_bool *cancel, struct digest *digest, struct stat_key *key,
 	struct error *err)
 {
 	const struct sight *sight = known->still ? sights_find(&known->sights, path) : NULL;

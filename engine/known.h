@@ -5,6 +5,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,7 +41,7 @@ bool known_init(struct known *known, const struct memory *memory, struct arena *
 void known_finish(struct known *known);
 
 /* SHA-256 of a regular file. `deep` reads it in any case. */
-bool known_digest(struct known *known, const char *path, bool deep, const volatile bool *cancel, struct digest *digest, struct stat_key *key,
+bool known_digest(struct known *known, const char *path, bool deep, const atomic_bool *cancel, struct digest *digest, struct stat_key *key,
 	struct error *err);
 
 /* Remember a digest that was computed while the bytes passed; `hashed_ns` is when the last write ended. */

@@ -3,6 +3,8 @@
  * Only this thread touches plan, graph and memory. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "apply.h"
 #include "outcome.h"
 #include "schedule.h"
@@ -33,8 +35,8 @@ struct loop {
 	uint32_t running_count;
 	uint32_t ended;
 	uint32_t total;
-	volatile bool cancel;             /* the first signal: leave at the next safe point */
-	volatile bool cancel_swap;        /* the second one: do not even finish a swap */
+	atomic_bool cancel;             /* the first signal: leave at the next safe point */
+	atomic_bool cancel_swap;        /* the second one: do not even finish a swap */
 	bool stop;                        /* start nothing new */
 	struct error broken;              /* the memory failed: the run cannot go on */
 	int64_t started_ms;

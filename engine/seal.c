@@ -1,6 +1,7 @@
 #include "seal.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,7 +109,7 @@ struct share {
 	size_t count;
 	size_t first;
 	size_t step;
-	const volatile bool *broken; /* another share has found a difference */
+	const atomic_bool *broken; /* another share has found a difference */
 	bool holds;
 };
 
@@ -134,7 +135,7 @@ check_share(void *argument)
 static bool
 check_files(const char *const *paths, const struct stat_key *const *keys, size_t count)
 {
-	volatile bool broken = false;
+	atomic_bool broken = false;
 	struct share shares[2] = {
 		{ .paths = paths, .keys = keys, .count = count, .first = 0, .step = 2, .broken = &broken },
 		{ .paths = paths, .keys = keys, .count = count, .first = 1, .step = 2, .broken = &broken },

@@ -1,6 +1,7 @@
 #include "task.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -148,7 +149,7 @@ task_planning(const struct task *task)
 	return !task->desk;
 }
 
-const volatile bool *
+const atomic_bool *
 task_cancel(const struct task *task)
 {
 	return task->cancel;

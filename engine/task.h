@@ -4,6 +4,7 @@
  * that a rule starts. Everything returned lives in the task's arena or longer. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,7 +39,7 @@ bool task_offline(const struct task *task);
 bool task_refresh(const struct task *task);              /* --refresh: resolve branches and tags anew */
 bool task_deep(const struct task *task);                 /* read bytes instead of trusting stat data */
 bool task_planning(const struct task *task);             /* inspect or estimate: nothing may change */
-const volatile bool *task_cancel(const struct task *task); /* set: leave at the next safe point, within 100 ms */
+const atomic_bool *task_cancel(const struct task *task); /* set: leave at the next safe point, within 100 ms */
 int64_t task_grace(const struct task *task);             /* ms that children get after the first signal */
 unsigned task_downloads(const struct task *task);        /* connections at once */
 

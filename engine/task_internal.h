@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -59,7 +60,7 @@ struct task {
 	const char *run;
 	struct desk *desk;                     /* NULL while planning */
 	struct log *log;                       /* NULL while planning */
-	const volatile bool *cancel;           /* NULL: never */
+	const atomic_bool *cancel;           /* NULL: never */
 	int64_t grace;
 
 	/* Results. */

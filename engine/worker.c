@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,7 +167,7 @@ run(struct job *job)
 
 struct worker *
 worker_new(enum work_kind kind, const struct inspection *inspection, const struct target *target, const char *name, const struct rule *rule,
-	const struct record *record, const char *run_id, struct desk *desk, const volatile bool *cancel, int64_t grace)
+	const struct record *record, const char *run_id, struct desk *desk, const atomic_bool *cancel, int64_t grace)
 {
 	struct worker *worker = xmalloc(sizeof *worker);
 

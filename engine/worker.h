@@ -1,6 +1,7 @@
 /* worker.h - one target's work as a job for the pool: build, remove, settle or revert. Runs on a worker's thread; touches its own task alone. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,5 +38,5 @@ struct worker {
 };
 
 struct worker *worker_new(enum work_kind kind, const struct inspection *inspection, const struct target *target, const char *name,
-	const struct rule *rule, const struct record *record, const char *run, struct desk *desk, const volatile bool *cancel, int64_t grace);
+	const struct rule *rule, const struct record *record, const char *run, struct desk *desk, const atomic_bool *cancel, int64_t grace);
 void worker_free(struct worker *worker);

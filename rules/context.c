@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -164,7 +165,7 @@ read_level(struct walk *walk, const struct level *level, struct error *err)
 {
 	int fd = openat(level->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *directory finally(close_directory) = fd < 0 ? NULL : fdopendir(fd);
-	const volatile bool *cancel = task_cancel(walk->task);
+	const atomic_bool *cancel = task_cancel(walk->task);
 	const struct dirent *entry;
 
 	if (!directory) {

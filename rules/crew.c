@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,7 +30,7 @@ struct crew {
 	unsigned running;
 	bool failed;
 	struct error error;
-	volatile bool halt;    /* what transfers look at */
+	atomic_bool halt;    /* what transfers look at */
 };
 
 static void
@@ -152,7 +153,7 @@ run(void *context)
 
 /* With the mutex held: until all have ended. The task's own cancel is handed on. */
 static void
-wait_for_all(struct crew *crew, const volatile bool *cancel)
+wait_for_all(struct crew *crew, const atomic_bool *cancel)
 {
 	while (crew->running > 0) {
 		struct timespec until;

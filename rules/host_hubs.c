@@ -1,6 +1,7 @@
 #include "host.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "client/hub.h"
@@ -17,7 +18,7 @@
 struct question {
 	const char *name;
 	const char *url;
-	const volatile bool *cancel;
+	const atomic_bool *cancel;
 	pthread_t thread;
 	bool started;
 	bool good;

@@ -1,5 +1,6 @@
 #include "rules.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/base/arena.h"
@@ -330,7 +331,7 @@ service_revert(struct task *task, struct error *err)
 {
 	struct site site finally(site_finish) = { 0 };
 	struct instances recorded, resumed = { 0 };
-	const volatile bool *cancel = task_cancel(task);
+	const atomic_bool *cancel = task_cancel(task);
 
 	site_init(&site, task, NULL);
 	if (!service_instances(task_record(task), site.arena, &recorded, err) || !service_sweep(&site, &recorded, err))

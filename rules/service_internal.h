@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -102,7 +103,7 @@ struct instances {
 struct site {
 	struct task *task;
 	struct arena *arena;
-	const volatile bool *cancel;
+	const atomic_bool *cancel;
 	struct docker docker;
 	bool has_docker;
 };
@@ -142,7 +143,7 @@ extern const struct output service_outputs[];
 void service_validate(const void *filled, struct task *task, struct errors *errors);
 
 /* ---- service_site.c */
-void site_init(struct site *site, struct task *task, const volatile bool *cancel);
+void site_init(struct site *site, struct task *task, const atomic_bool *cancel);
 void site_finish(struct site *site);
 bool site_docker(struct site *site, struct error *err); /* connect, once */
 

@@ -1,12 +1,13 @@
 #include "service_internal.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/base/arena.h"
 #include "engine/task.h"
 
 void
-site_init(struct site *site, struct task *task, const volatile bool *cancel)
+site_init(struct site *site, struct task *task, const atomic_bool *cancel)
 {
 	*site = (struct site){ .task = task, .arena = task_arena(task), .cancel = cancel };
 }

@@ -1,5 +1,6 @@
 #include "clock.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -71,7 +72,7 @@ clock_hms(struct arena *arena, int64_t ns)
 }
 
 void
-clock_sleep_ms(int64_t ms, const volatile _Bool *cancel)
+clock_sleep_ms(int64_t ms, const atomic_bool *cancel)
 {
 	int64_t now = clock_monotonic_ms();
 	int64_t end;

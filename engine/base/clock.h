@@ -1,6 +1,7 @@
 /* clock.h - times: nanoseconds since 1970 for what is recorded, monotonic milliseconds for what is measured. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct arena;
@@ -16,4 +17,4 @@ const char *clock_local(struct arena *arena, int64_t ns);
 const char *clock_hms(struct arena *arena, int64_t ns);
 
 /* Sleep, in pieces of 100 ms at most, until the time is over or `*cancel` is set (may be NULL). */
-void clock_sleep_ms(int64_t ms, const volatile _Bool *cancel);
+void clock_sleep_ms(int64_t ms, const atomic_bool *cancel);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,7 +175,7 @@ digest_of(const void *bytes, size_t size, struct digest *digest)
 }
 
 bool
-digest_fd(int fd, struct digest *digest, uint64_t *size, const volatile bool *cancel, struct error *err)
+digest_fd(int fd, struct digest *digest, uint64_t *size, const atomic_bool *cancel, struct error *err)
 {
 	struct hasher hasher finally(hasher_finish) = { 0 };
 	char *block finally(free_text) = xmalloc(READ_SIZE);

@@ -1,6 +1,7 @@
 /* digest.h - SHA-256 and git blob ids: the only OpenSSL. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,7 +44,7 @@ void hasher_checksum(struct hasher *hasher, struct checksum *checksum);
 void digest_of(const void *bytes, size_t size, struct digest *digest);
 
 /* Hash the rest of an open file, in reads of 1 MiB. `*cancel` (may be NULL) is looked at between them: then E0910. */
-bool digest_fd(int fd, struct digest *digest, uint64_t *size, const volatile bool *cancel, struct error *err);
+bool digest_fd(int fd, struct digest *digest, uint64_t *size, const atomic_bool *cancel, struct error *err);
 
 bool digest_equal(const struct digest *a, const struct digest *b);
 bool digest_is_zero(const struct digest *digest);

@@ -1,6 +1,7 @@
 #include "docker.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -91,7 +92,7 @@ choose(struct docker *docker, const char *engine, const struct docker_endpoint *
 }
 
 bool
-docker_init(struct docker *docker, const char *engine, const volatile bool *cancel, struct arena *arena, struct error *err)
+docker_init(struct docker *docker, const char *engine, const atomic_bool *cancel, struct arena *arena, struct error *err)
 {
 	struct docker_endpoint *endpoints;
 	size_t count;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,7 +28,7 @@ struct docker {
 
 /* Find the endpoint (DOCKER_HOST, DOCKER_CONTEXT, config.json, /var/run/docker.sock, the user's own sockets) and ping it. E0511 says what is wrong and what to do; E0907 if the socket
  * may not be used. */
-bool docker_init(struct docker *docker, const char *engine, const volatile bool *cancel, struct arena *arena, struct error *err); /* engine: "auto", "docker", "podman" */
+bool docker_init(struct docker *docker, const char *engine, const atomic_bool *cancel, struct arena *arena, struct error *err); /* engine: "auto", "docker", "podman" */
 void docker_finish(struct docker *docker);
 
 /* The environment that makes the command line reach the same engine: DOCKER_HOST=unix://..., DOCKER_CONTEXT unset. The program: absolute path of docker or podman, NULL if

@@ -1,5 +1,6 @@
 #include "http.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,7 +124,7 @@ exchange_all(struct exchange *exchange, struct error *err)
 }
 
 bool
-http_init(struct http *http, const volatile bool *cancel, struct error *err)
+http_init(struct http *http, const atomic_bool *cancel, struct error *err)
 {
 	const struct libcurl *curl = libcurl(err);
 	struct http_session *session;

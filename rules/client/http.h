@@ -5,6 +5,7 @@
  * decoding; https alone but for loopback, unix sockets and `insecure_http`. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@ struct http_session;
 /* A connection cache; one thread at a time. */
 struct http {
 	struct http_session *session; /* libcurl's handles */
-	const volatile bool *cancel; /* set: the request ends within 100 ms with E0910; may be NULL */
+	const atomic_bool *cancel; /* set: the request ends within 100 ms with E0910; may be NULL */
 	uint64_t received;          /* body bytes so far, over all requests */
 	bool hopeless;              /* the last request failed in a way that another try would not mend (a certificate) */
 };
@@ -70,7 +71,7 @@ struct http_response {
 	bool stalled;               /* and it was we who ended it, since next to nothing came */
 };
 
-bool http_init(struct http *http, const volatile bool *cancel, struct error *err);
+bool http_init(struct http *http, const atomic_bool *cancel, struct error *err);
 void http_finish(struct http *http);
 void http_response_finish(struct http_response *response);
 

@@ -1,5 +1,6 @@
 #include "hub.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ hub_protocol(const struct hub *hub)
 
 bool
 hub_open(struct hub *hub, const struct hub_source *source, const struct secret_ref *token, bool insecure_http,
-	const char *checksums, const volatile bool *cancel, struct arena *arena, struct error *err)
+	const char *checksums, const atomic_bool *cancel, struct arena *arena, struct error *err)
 {
 	struct hub made = { .source = *source, .insecure_http = insecure_http, .checksums = checksums, .arena = arena };
 	bool named = token && (token->env || token->file);

@@ -4,6 +4,7 @@
  * says them: what is taken of it must have passed path_set_is_safe (select.h sees to it), so that one odd name that nobody wants can be excluded. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,7 +62,7 @@ bool hub_parse(const char *text, const char *endpoint, const char *base_dir, str
 
 /* `token`: the manifest's; NULL fields: the environment and the clients' own plain-text files, only for public endpoints (model-hubs.md 2.6). */
 bool hub_open(struct hub *hub, const struct hub_source *source, const struct secret_ref *token, bool insecure_http, const char *checksums,
-	const volatile bool *cancel, struct arena *arena, struct error *err);
+	const atomic_bool *cancel, struct arena *arena, struct error *err);
 void hub_close(struct hub *hub);
 
 /* The commit that the revision means now; "" where there is none. */

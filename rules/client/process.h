@@ -3,6 +3,7 @@
  * posix_spawn, never fork; no shell; a built environment; descriptors 0-2 alone (reliability.md section 6). A pid alone is never an identity. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,7 @@ struct process_spec {
 	const char *workdir;          /* or NULL: as it is */
 	int64_t timeout_ms;           /* 0: none */
 	int64_t grace_ms;             /* between SIGTERM and SIGKILL; 0: 10 s */
-	const volatile bool *cancel;  /* set: SIGTERM to the group, grace, SIGKILL; or NULL */
+	const atomic_bool *cancel;  /* set: SIGTERM to the group, grace, SIGKILL; or NULL */
 	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size); /* or NULL */
 	void *context;
 	size_t capture;               /* keep that much of the beginning of stdout in result.out; 0: none */

@@ -4,6 +4,7 @@
  * goes through callbacks, so that nothing here knows the cache. Segments of one file come later: state is kept by pieces of 64 MiB already. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,7 +43,7 @@ struct transfer {
 
 	/* How. */
 	struct http *http;           /* the caller's, whose connections are used again; NULL: one of its own */
-	const volatile bool *cancel;
+	const atomic_bool *cancel;
 	void *context;
 	bool (*load)(void *context, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err); /* checkpoint */
 	bool (*save)(void *context, const char *key, const void *bytes, size_t size, struct error *err);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/base/arena.h"
@@ -161,7 +162,7 @@ hashing_stops_when_asked(void **state)
 	struct scratch *scratch = *state;
 	struct digest digest, untouched;
 	struct error err = { 0 };
-	bool cancel = true;
+	atomic_bool cancel = true;
 	uint64_t size = 7;
 
 	memset(&digest, 3, sizeof digest);

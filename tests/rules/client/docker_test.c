@@ -1,5 +1,6 @@
 /* docker.c and its parts against a fake engine: frames, endpoints, versions, errors, pulls. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
@@ -486,7 +487,7 @@ static void
 cancelled_call(void **state)
 {
 	struct world *world = *state;
-	volatile bool cancel = false;
+	atomic_bool cancel = false;
 	json_t *info finally(json_release) = NULL;
 
 	assert_true(docker_init(&world->docker, "auto", &cancel, &world->arena, &world->err));

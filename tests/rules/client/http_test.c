@@ -1,5 +1,6 @@
 /* http.c against the test hub, and against raw answers of a socket of its own. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
@@ -317,7 +318,7 @@ static void *
 set_soon(void *flag)
 {
 	usleep(200000);
-	*(volatile bool *)flag = true;
+	*(atomic_bool *)flag = true;
 	return NULL;
 }
 
@@ -325,7 +326,7 @@ set_soon(void *flag)
 static void
 waiting(void **state)
 {
-	volatile bool cancel = false;
+	atomic_bool cancel = false;
 	struct http http = { 0 };
 	struct http_response response;
 	struct error err = { 0 };

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -168,7 +169,7 @@ test_limits(void **state)
 	}
 }
 
-static volatile bool cancel;
+static atomic_bool cancel;
 
 static void *
 cancel_soon(void *unused)

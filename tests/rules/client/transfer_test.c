@@ -1,5 +1,6 @@
 /* transfer.c against the test hub: every answer that a server may give, and every way to be interrupted, end in the right bytes or in a named failure. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
@@ -35,7 +36,7 @@ struct bench {
 	size_t size;
 	unsigned saves;
 	uint64_t told;
-	volatile bool cancel;
+	atomic_bool cancel;
 	uint64_t cancel_after; /* bytes told; 0: never */
 	const char *run;
 };

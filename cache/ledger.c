@@ -73,6 +73,17 @@ ledger_records(void *self, const char *deployment, struct arena *arena, struct r
 }
 
 static bool
+ledger_record(void *self, const char *deployment, const char *target, struct arena *arena, struct row **row, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*row = NULL;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, records_one(&ledger->database.sql, deployment, target, arena, row, err));
+	return ok;
+}
+
+static bool
 ledger_kept(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err)
 {
 	struct ledger *ledger = self;
@@ -393,6 +404,7 @@ ledger_drop_intent(void *self, const char *id, struct error *err)
 static const struct memory reading = {
 	.project = ledger_project,
 	.records = ledger_records,
+	.record = ledger_record,
 	.kept = ledger_kept,
 	.files = ledger_files,
 	.intents = ledger_intents,

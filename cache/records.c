@@ -104,6 +104,27 @@ records_load(struct sql *sql, enum record_table table, const char *deployment, s
 	return false;
 }
 
+bool
+records_one(struct sql *sql, const char *deployment, const char *target, struct arena *arena, struct row **result, struct error *err)
+{
+	struct rows rows finally(rows_finish) = { 0 };
+	struct row *row;
+	int64_t id;
+	bool more;
+
+	if (!records_deployment(sql, deployment, false, &id, err))
+		return false;
+	if (!sql_ask(sql, SQL_RECORD_ONE, VALUES(value_int(id), value_text(target)), &rows, err) || !rows_next(&rows, &more, err))
+		return false;
+	if (!more)
+		return true;
+	row = arena_alloc(arena, sizeof *row);
+	if (!read_row(&rows, arena, NULL, row))
+		return fail(err, FAULT_DATABASE, "`%s`: the record of `%s` has no digests", sql->path, target);
+	*result = row;
+	return true;
+}
+
 /* As long as this stands in the chain of the history, the record cannot be changed behind its back. */
 static void
 digest_row(const struct row *row, struct digest *digest)

@@ -31,6 +31,9 @@ bool records_deployments(struct sql *sql, struct arena *arena, const char ***nam
 bool records_load(struct sql *sql, enum record_table table, const char *deployment, struct arena *arena, struct row **rows,
 	size_t *count, struct error *err);
 
+/* The current record of one target; NULL if it has none. */
+bool records_one(struct sql *sql, const char *deployment, const char *target, struct arena *arena, struct row **row, struct error *err);
+
 /* Within the caller's transaction: put aside, replace, remove, restore, drop, as the outcome says. */
 bool records_apply(struct sql *sql, int64_t deployment, const struct outcome *outcome, struct record_change *change,
 	struct error *err);

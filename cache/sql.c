@@ -27,6 +27,7 @@ static const char *const texts[SQL_COUNT] = {
 			    " OR EXISTS (SELECT 1 FROM kept WHERE deployment = deployment.id) ORDER BY name",
 
 	[SQL_RECORDS] = "SELECT " ROW_COLUMNS " FROM record WHERE +deployment = ?1 ORDER BY id",
+	[SQL_RECORD_ONE] = "SELECT " ROW_COLUMNS " FROM record WHERE deployment = ?1 AND target = ?2",
 	[SQL_KEPT] = "SELECT " ROW_COLUMNS " FROM kept WHERE +deployment = ?1 ORDER BY id",
 	[SQL_PUT_RECORD] = "INSERT INTO record (deployment, " ROW_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
 			   " ON CONFLICT (deployment, target) DO UPDATE SET rule = ?3, rule_version = ?4, fingerprint = ?5,"

@@ -9,6 +9,7 @@
 #include "planning.h"
 #include "report/verdict.h"
 #include "run.h"
+#include "sealing.h"
 #include "summary.h"
 #include "watch.h"
 
@@ -323,6 +324,15 @@ detail_status(const struct applying *applying, enum status status)
 	return applying->result.changed > 0 ? STATUS_CHANGES : STATUS_OK;
 }
 
+/* What a run did not finish is looked at by the next one; after a signal nothing more is begun. */
+static bool
+can_seal(const struct applying *applying, enum status status)
+{
+	if (applying->run)
+		return status == STATUS_OK || status == STATUS_CHANGES || status == STATUS_FALLBACK;
+	return status == STATUS_OK && applying->shape->plan.verdict == VERDICT_NOTHING;
+}
+
 int
 command_apply(struct session *session)
 {
@@ -331,7 +341,7 @@ command_apply(struct session *session)
 	enum status status = session_find(session, true);
 	enum status learnt;
 
-	if (status == STATUS_OK && session_sealed(session))
+	if (status == STATUS_OK && sealing_holds(session))
 		return STATUS_OK;
 	*applying = (struct applying){ .session = session, .shape = &first, .next_run = run_new_id(session) };
 	if (status == STATUS_OK)
@@ -346,8 +356,8 @@ command_apply(struct session *session)
 			status = detail_status(applying, apply_all(applying));
 		/* What was read once need not be read again, whatever came of it. */
 		learnt = session_learn(session);
-		if (status == STATUS_OK && learnt == STATUS_OK && applying->shape->plan.verdict == VERDICT_NOTHING)
-			learnt = session_seal(session, applying->shape);
+		if (learnt == STATUS_OK && can_seal(applying, status))
+			learnt = sealing_make(session, applying->shape, applying->run != NULL);
 		status = learnt == STATUS_OK ? status : status_worse(status, learnt);
 	}
 	summary_show(session, &(struct summary){

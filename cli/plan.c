@@ -6,6 +6,7 @@
 #include "engine/base/clock.h"
 #include "planning.h"
 #include "report/verdict.h"
+#include "sealing.h"
 
 /* The command that would do it, where it is short enough to be typed again. */
 static void
@@ -66,7 +67,7 @@ command_plan(struct session *session)
 	bool ok = false;
 	enum status status = session_find(session, true);
 
-	if (status == STATUS_OK && session_sealed(session))
+	if (status == STATUS_OK && sealing_holds(session))
 		return STATUS_OK;
 	if (status == STATUS_OK)
 		status = session_look_found(session, &shape, true);

@@ -13,9 +13,9 @@
 #include "engine/base/file.h"
 #include "engine/base/json.h"
 #include "engine/base/suggest.h"
-#include "engine/seal.h"
 #include "report/verdict.h"
 #include "rules/rules.h"
+#include "sealing.h"
 
 #define SEAL_LIMIT ((size_t)15 << 20) /* what the cache keeps in one piece */
 
@@ -299,7 +299,8 @@ session_load(struct session *session, const char *path, struct shape *shape)
 		return session_fail(session, &err, NULL);
 	errors_init(&errors, &session->arena);
 	errors_init(&found, &session->arena);
-	manifest_load(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->arena, &errors);
+	session->recall = sealing_recall(session);
+	manifest_recall(&shape->manifest, shape->shown, session->found.cwd, &session->options.sets, &session->recall, &session->arena, &errors);
 	/* Linked in any case, so that one run tells all that is wrong. */
 	if (errors.count == 0 || (shape->manifest.targets && shape->manifest.targets->kind == NODE_MAP)) {
 		shape->linked = true;
@@ -317,15 +318,26 @@ shape_finish(struct shape *shape)
 	shape->linked = false;
 }
 
-static enum status
+static void
 adopt_ledger(struct session *session)
 {
-	struct error err = { 0 };
-
 	session->memory = ledger_memory(session->ledger);
 	session->project.id = arena_copy(&session->arena, session->memory->project(session->memory->self));
-	session->known_ready = known_init(&session->known, session->memory, &session->arena, &err);
-	return session->known_ready ? STATUS_OK : session_fail(session, &err, NULL);
+	known_init(&session->known, session->memory, &session->arena);
+	session->known_ready = true;
+}
+
+bool
+session_try_read(struct session *session)
+{
+	struct error ignored;
+
+	if (session->ledger)
+		return true;
+	if (!ledger_open_reading(session->found.cache, &session->ledger, &ignored))
+		return false;
+	adopt_ledger(session);
+	return true;
 }
 
 enum status
@@ -337,7 +349,8 @@ session_read(struct session *session)
 		return STATUS_OK;
 	if (!ledger_open_reading(session->found.cache, &session->ledger, &err))
 		return session_fail(session, &err, NULL);
-	return adopt_ledger(session);
+	adopt_ledger(session);
+	return STATUS_OK;
 }
 
 /* A reader that found the last manifest makes room for the writer. */
@@ -387,7 +400,8 @@ session_write(struct session *session, const char *run)
 		session_hint(session, "made %s for this project's records", session_shown(session, state_dir));
 		session->found.cache_exists = true;
 	}
-	return adopt_ledger(session);
+	adopt_ledger(session);
+	return STATUS_OK;
 }
 
 enum status
@@ -406,58 +420,12 @@ session_inspect(struct session *session, struct shape *shape, bool estimate)
 		.estimate = estimate,
 		.downloads = (unsigned)options->downloads,
 		.grace = options->grace,
+		.seal = sealing_for(session, shape),
 	};
 	if (!inspect(&shape->inspection, &shape->manifest, &shape->graph, session->memory, &session->project,
 		    &session->wishes, &session->known, &session->arena, &err))
 		return session_fail(session, &err, &shape->manifest.sources);
 	return STATUS_OK;
-}
-
-/* Options that ask for more than whether anything is to do. */
-static bool
-asks_for_more(const struct session *session)
-{
-	const struct options *options = &session->options;
-
-	return options->json || options->verbose || options->deep || options->refresh || options->sets.count || session->targets.count ||
-	       options->excludes.count || options->replaces.count;
-}
-
-bool
-session_sealed(struct session *session)
-{
-	struct arena arena finally(arena_finish) = { 0 };
-	struct ledger *ledger = NULL;
-	const struct memory *memory;
-	struct error ignored;
-	const void *bytes;
-	struct seal seal;
-	size_t size;
-	bool holds;
-
-	if (asks_for_more(session) || !ledger_open_reading(session->found.cache, &ledger, &ignored))
-		return false;
-	memory = ledger_memory(ledger);
-	holds = memory->checkpoint(memory->self, SEAL_KEY, &arena, &bytes, &size, &ignored) && bytes &&
-		seal_holds(bytes, size, session->found.manifest, session->found.root, &seal);
-	ledger_close(ledger);
-	if (holds && session->options.quiet < 2)
-		verdict_nothing(&session->out, seal.targets, seal.files, 0, clock_monotonic_ms() - session->started_ms, &session->arena);
-	return holds;
-}
-
-enum status
-session_seal(struct session *session, const struct shape *shape)
-{
-	struct buf bytes finally(buf_finish) = { 0 };
-	struct error err = { 0 };
-
-	buf_init(&bytes, SEAL_LIMIT);
-	if (asks_for_more(session) || !seal_make(&shape->inspection, &bytes))
-		return STATUS_OK;
-	if (session->memory->save_checkpoint(session->memory->self, SEAL_KEY, bytes.data, bytes.size, &err))
-		return STATUS_OK;
-	return session_fail(session, &err, NULL);
 }
 
 enum status

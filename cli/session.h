@@ -9,6 +9,7 @@
 #include "cache/lock.h"
 #include "engine/apply.h"
 #include "engine/base/arena.h"
+#include "engine/seal.h"
 #include "options.h"
 #include "project.h"
 #include "report/diagnostic.h"
@@ -16,6 +17,13 @@
 #include "report/out.h"
 
 struct ledger;
+
+/* The seal of an earlier run (sealing.h), where it does not hold for everything. */
+struct sealing {
+	struct seal seal;
+	const void *bytes;        /* as the memory had it when the files were looked at; NULL: none */
+	size_t size;
+};
 
 struct session {
 	struct arena arena;
@@ -35,6 +43,8 @@ struct session {
 	const struct memory *memory;
 	struct known known;
 	bool known_ready;
+	struct sealing sealing;
+	struct recall recall;     /* asks the open ledger what texts were parsed to */
 	struct wishes wishes;
 	struct strings targets;   /* of the command line: operands behind the manifest, and --target */
 	int64_t started_ms;
@@ -72,17 +82,14 @@ enum status session_find(struct session *session, bool wants_manifest);
 enum status session_load(struct session *session, const char *path, struct shape *shape);
 void shape_finish(struct shape *shape);
 
-/* Open the cache for reading; known digests too. */
+/* Open the cache for reading. */
 enum status session_read(struct session *session);
+
+/* The same, but silently: false if it cannot be read. */
+bool session_try_read(struct session *session);
 
 /* Take the lock and open the cache for writing. `run` is for the lock's text. */
 enum status session_write(struct session *session, const char *run);
-
-/* Whether the seal of an earlier run holds: then it was said that there is nothing to do. Asked after session_find, for a plain look at the whole manifest. */
-bool session_sealed(struct session *session);
-
-/* Seal a project that was found up to date, under the lock. */
-enum status session_seal(struct session *session, const struct shape *shape);
 
 /* Look at the world. */
 enum status session_inspect(struct session *session, struct shape *shape, bool estimate);

@@ -8,21 +8,22 @@
 
 /* Where the services of this deployment answer now. */
 static void
-show_services(struct session *session, const char *deployment)
+show_services(struct session *session, const struct shape *shape)
 {
 	const struct memory *memory = session->memory;
-	struct error err = { 0 };
-	struct row *rows;
-	size_t count;
+	const char *deployment = shape->manifest.name;
 
-	if (!memory->records(memory->self, deployment, &session->arena, &rows, &count, &err))
-		return;
-	for (size_t i = 0; i < count; i++) {
-		struct record record = { .target = rows[i].target, .rule = rows[i].rule };
+	for (uint32_t i = 0; i < shape->graph.count; i++) {
+		const struct target *target = &shape->graph.targets[i];
+		struct record record = { .target = target->name };
+		struct error err = { 0 };
+		struct row *row;
 		const char *url;
 
-		if (strcmp(rows[i].rule, "service") != 0 ||
-			!record_unpack(&record, rows[i].body, rows[i].body_size, &session->arena))
+		if (strcmp(target->rule->name, "service") != 0 ||
+			!memory->record(memory->self, deployment, target->name, &session->arena, &row, &err))
+			continue;
+		if (!row || !record_unpack(&record, row->body, row->body_size, &session->arena))
 			continue;
 		url = pairs_get(&record.outputs, "url");
 		if (!url)
@@ -55,7 +56,7 @@ show_success(struct session *session, const struct summary *summary)
 	if (result->downloaded > 0)
 		out_printf(&session->out, ", %s downloaded", units_show_size(arena, result->downloaded));
 	out_printf(&session->out, ", run %s.\n", summary->run);
-	show_services(session, summary->shape->manifest.name);
+	show_services(session, summary->shape);
 	if (!session->options.quiet)
 		out_text(&session->out, "  provision status        provision audit\n");
 }

@@ -140,7 +140,7 @@ audit_verify(struct audit *audit, const char *deployment, const struct strings *
 	size_t count;
 
 	*audit = (struct audit){ 0 };
-	if (!memory->records(memory->self, deployment, arena, &rows, &count, err))
+	if (!known_load(known, err) || !memory->records(memory->self, deployment, arena, &rows, &count, err))
 		return false;
 	audit->rows = arena_array(arena, count + 1, sizeof *audit->rows);
 	for (size_t i = 0; i < count; i++) {

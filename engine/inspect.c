@@ -7,7 +7,10 @@
 #include "base/glob.h"
 #include "base/suggest.h"
 #include "fingerprint.h"
+#include "seal.h"
 #include "task_internal.h"
+
+#define SCAN_SHARE 8 /* with more than one of so many targets changed, all records are read at once */
 
 /* From where the needs of a target are seen: from the plan (current is NULL), or from a run in which they have been built. */
 struct view {
@@ -341,23 +344,26 @@ inspect_again(const struct inspection *inspection, const struct target *target, 
 	findings_init(&task->findings, task->arena);
 }
 
+/* A torn body is no record, and has no rule: the target is built anew. */
+static void
+unpack_row(struct arena *arena, const struct row *row, struct record *record)
+{
+	record->target = row->target;
+	record->rule = row->rule;
+	record->rule_version = row->rule_version;
+	record->fingerprint = row->fingerprint;
+	record->output = row->output;
+	record->body = row->body;
+	record->body_size = row->body_size;
+	if (!record_unpack(record, row->body, row->body_size, arena))
+		record->rule = NULL;
+}
+
 static void
 unpack_rows(struct arena *arena, const struct row *rows, size_t count, struct record *records)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct record *record = &records[i];
-
-		record->target = rows[i].target;
-		record->rule = rows[i].rule;
-		record->rule_version = rows[i].rule_version;
-		record->fingerprint = rows[i].fingerprint;
-		record->output = rows[i].output;
-		record->body = rows[i].body;
-		record->body_size = rows[i].body_size;
-		/* A torn body is no record: the target is built anew. */
-		if (!record_unpack(record, rows[i].body, rows[i].body_size, arena))
-			record->rule = NULL;
-	}
+	for (size_t i = 0; i < count; i++)
+		unpack_row(arena, &rows[i], &records[i]);
 }
 
 const struct record *
@@ -369,17 +375,17 @@ inspection_kept(const struct inspection *inspection, const char *target)
 	return NULL;
 }
 
+/* All records of the deployment, in one scan. */
 static bool
 load_records(struct inspection *inspection, struct error *err)
 {
 	const struct memory *memory = inspection->memory;
-	const char *deployment = inspection->manifest->name;
 	struct arena *arena = inspection->arena;
 	struct record *records;
 	struct row *rows;
 	size_t count;
 
-	if (!memory->records(memory->self, deployment, arena, &rows, &count, err))
+	if (!memory->records(memory->self, inspection->manifest->name, arena, &rows, &count, err))
 		return false;
 	records = arena_array(arena, count + 1, sizeof *records);
 	unpack_rows(arena, rows, count, records);
@@ -396,6 +402,45 @@ load_records(struct inspection *inspection, struct error *err)
 			inspection->gone[inspection->gone_count++] = records[i];
 		}
 	}
+	for (uint32_t i = 0; i < inspection->graph->count; i++)
+		inspection->seen[i].has_record = true;
+	return true;
+}
+
+/* The record of one target, where they were not all read. */
+static bool
+load_record(struct inspection *inspection, uint32_t id, struct error *err)
+{
+	const struct memory *memory = inspection->memory;
+	const struct target *target = &inspection->graph->targets[id];
+	struct seen *seen = &inspection->seen[id];
+	struct record *record;
+	struct row *row;
+
+	if (seen->has_record)
+		return true;
+	if (!memory->record(memory->self, inspection->manifest->name, target->name, inspection->arena, &row, err))
+		return false;
+	seen->has_record = true;
+	if (!row)
+		return true;
+	record = arena_alloc(inspection->arena, sizeof *record);
+	unpack_row(inspection->arena, row, record);
+	if (record->rule && strcmp(record->rule, target->rule->name) == 0)
+		seen->record = record;
+	return true;
+}
+
+/* What a run left that did not come to its end. */
+static bool
+load_leftovers(struct inspection *inspection, struct error *err)
+{
+	const struct memory *memory = inspection->memory;
+	const char *deployment = inspection->manifest->name;
+	struct arena *arena = inspection->arena;
+	struct row *rows;
+	size_t count;
+
 	if (!memory->kept(memory->self, deployment, arena, &rows, &count, err))
 		return false;
 	inspection->kept = arena_array(arena, count + 1, sizeof *inspection->kept);
@@ -404,6 +449,17 @@ load_records(struct inspection *inspection, struct error *err)
 		if (inspection->kept[i].rule)
 			inspection->kept[inspection->kept_count++] = inspection->kept[i];
 	return memory->intents(memory->self, deployment, arena, &inspection->intents, &inspection->intent_count, err);
+}
+
+/* Records are read one by one where the seal spares most of them: it was made when none was without a target, and every run drops it. */
+static bool
+load(struct inspection *inspection, struct error *err)
+{
+	const struct seal *seal = inspection->wishes->seal;
+
+	if (!load_leftovers(inspection, err))
+		return false;
+	return (seal && seal->changed_count < inspection->graph->count / SCAN_SHARE) || load_records(inspection, err);
 }
 
 static bool
@@ -472,6 +528,63 @@ is_plain(const struct work *work)
 	return work->seen->reason == REASON_NONE && !work->seen->detail && work->seen->spec == work->target->spec;
 }
 
+/* Whether the target is as the seal says: then all that it needs is up to date as well. */
+static bool
+is_sealed(const struct inspection *inspection, const struct target *target)
+{
+	const struct seal *seal = inspection->wishes->seal;
+
+	if (!seal || !seal_has(seal, target->id))
+		return false;
+	for (uint32_t i = 0; i < target->need_count; i++) {
+		const struct seen *need = &inspection->seen[inspection->graph->needs[target->needs + i]];
+
+		if (!need->wanted || need->reason != REASON_NONE || need->refused)
+			return false;
+	}
+	return true;
+}
+
+/* Its own record, and those of what it needs. */
+static bool
+load_for(struct inspection *inspection, const struct target *target, struct error *err)
+{
+	bool ok = load_record(inspection, target->id, err);
+
+	for (uint32_t i = 0; i < target->need_count && ok; i++)
+		ok = load_record(inspection, inspection->graph->needs[target->needs + i], err);
+	return ok && known_load(inspection->known, err);
+}
+
+/* Look at one target while nothing changes. */
+static void
+look_at(struct inspection *inspection, const struct target *target, bool asked_for, struct task *task, struct hasher *hasher)
+{
+	struct arena *arena = inspection->arena;
+	struct known *known = inspection->known;
+	struct work work = {
+		.view = { .inspection = inspection, .arena = arena },
+		.target = target,
+		.task = task,
+		.hasher = hasher,
+		.seen = &inspection->seen[target->id],
+		.asked_for = asked_for,
+	};
+	struct arena_mark mark = arena_mark(arena);
+
+	known->elsewhere = false;
+	work.seen->sights = (uint32_t)known->trail_count;
+	task_reset(task, target);
+	look_closely(&work);
+	work.seen->sight_count = (uint32_t)known->trail_count - work.seen->sights;
+	work.seen->elsewhere = known->elsewhere;
+	if (!is_plain(&work))
+		return;
+	/* Of most targets nothing remains but that they are up to date. */
+	arena_rewind(arena, mark);
+	ingredients_init(&task->ingredients, arena);
+}
+
 bool
 inspect(struct inspection *inspection, const struct manifest *manifest, const struct graph *graph, const struct memory *memory,
 	const struct project *project, const struct wishes *wishes, struct known *known, struct arena *arena, struct error *err)
@@ -491,7 +604,7 @@ inspect(struct inspection *inspection, const struct manifest *manifest, const st
 		.arena = arena,
 		.seen = arena_array(arena, graph->count + 1, sizeof *inspection->seen),
 	};
-	if (!load_records(inspection, err) || !mark_wanted(inspection, wanted, asked, err))
+	if (!load(inspection, err) || !mark_wanted(inspection, wanted, asked, err))
 		return false;
 	hasher_init(&hasher);
 	if (graph->count)
@@ -500,28 +613,17 @@ inspect(struct inspection *inspection, const struct manifest *manifest, const st
 	known_hold_still(known, true);
 	for (uint32_t i = 0; i < graph->count; i++) {
 		const struct target *target = &graph->targets[graph->order[i]];
-		struct work work = {
-			.view = { .inspection = inspection, .arena = arena },
-			.target = target,
-			.task = &task,
-			.hasher = &hasher,
-			.seen = &inspection->seen[target->id],
-			.asked_for = asked[target->id],
-		};
+		struct seen *seen = &inspection->seen[target->id];
 
-		struct arena_mark mark;
-
-		if (!wanted[target->id])
+		seen->wanted = wanted[target->id];
+		if (!seen->wanted)
 			continue;
-		mark = arena_mark(arena);
-		work.seen->wanted = true;
-		task_reset(&task, target);
-		look_closely(&work);
-		if (!is_plain(&work))
+		seen->sealed = is_sealed(inspection, target);
+		if (seen->sealed || (wishes->files_alone && !target->rule->files_alone))
 			continue;
-		/* Of most targets nothing remains but that they are up to date. */
-		arena_rewind(arena, mark);
-		ingredients_init(&task.ingredients, arena);
+		if (!load_for(inspection, target, err))
+			return false;
+		look_at(inspection, target, asked[target->id], &task, &hasher);
 	}
 	return true;
 }

@@ -13,6 +13,8 @@
 #include "memory.h"
 #include "stale.h"
 
+struct seal;
+
 /* What the user asked for, for plan and apply alike. */
 struct wishes {
 	struct strings targets;   /* names or patterns; empty: all that are not optional */
@@ -22,6 +24,8 @@ struct wishes {
 	bool deep;
 	bool offline;
 	bool estimate;            /* ask rules what stale targets will cost */
+	bool files_alone;         /* look only at targets that look at nothing but files; the others are taken for up to date */
+	const struct seal *seal;  /* what need not be looked at, for this very manifest; or NULL */
 	unsigned downloads;       /* connections at once; 0: 4 */
 	int64_t grace;            /* ms */
 };
@@ -47,11 +51,16 @@ struct detail {
 
 struct seen {
 	bool wanted;
+	bool sealed;               /* taken for up to date by the seal: not looked at, and its record perhaps not read */
+	bool has_record;           /* `record` was read, if there is one */
+	bool elsewhere;            /* the look was at more than files */
 	bool refused;              /* a check that does not pass */
 	bool fingerprint_known;
 	bool passed_now;           /* a check whose verdict was given by this inspection, and is good */
 	enum reason reason;        /* REASON_NONE: up to date */
 	struct digest fingerprint;
+	uint32_t sights;           /* where the files that were looked at begin in known's trail */
+	uint32_t sight_count;
 	const struct record *record; /* NULL: none */
 	const void *spec;          /* filled as far as outputs are known */
 	struct detail *detail;     /* NULL for what is plainly up to date */

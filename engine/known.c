@@ -124,16 +124,26 @@ grow_slots(struct known *known)
 		*probe(known, known->files[i].key.device, known->files[i].key.inode) = (uint32_t)i + 1;
 }
 
-bool
-known_init(struct known *known, const struct memory *memory, struct arena *arena, struct error *err)
+void
+known_init(struct known *known, const struct memory *memory, struct arena *arena)
 {
+	*known = (struct known){ .memory = memory, .arena = arena, .fine_ns = kernel_is_multigrain() ? 0 : TICK_NS };
+	pthread_mutex_init(&known->mutex, NULL);
+	grow_slots(known);
+}
+
+bool
+known_load(struct known *known, struct error *err)
+{
+	const struct memory *memory = known->memory;
 	struct known_file *loaded;
 	size_t count;
 
-	*known = (struct known){ .fine_ns = kernel_is_multigrain() ? 0 : TICK_NS };
-	pthread_mutex_init(&known->mutex, NULL);
-	if (!memory->files(memory->self, arena, &loaded, &count, err))
+	if (!memory)
+		return true;
+	if (!memory->files(memory->self, known->arena, &loaded, &count, err))
 		return false;
+	known->memory = NULL;
 	known->files = loaded;
 	known->count = known->saved = count;
 	grow_slots(known);
@@ -242,6 +252,19 @@ known_hold_still(struct known *known, bool still)
 	known->still = still;
 	known->elsewhere = false;
 	sights_finish(&known->sights);
+	free(known->trail);
+	known->trail = NULL;
+	known->trail_count = known->trail_capacity = 0;
+}
+
+static void
+note(struct known *known, size_t sight)
+{
+	if (known->trail_count == known->trail_capacity) {
+		known->trail_capacity = known->trail_capacity ? known->trail_capacity * 2 : 256;
+		known->trail = xrealloc(known->trail, known->trail_capacity * sizeof *known->trail);
+	}
+	known->trail[known->trail_count++] = (uint32_t)sight;
 }
 
 /* By stat data if that may be believed, else by reading. */
@@ -266,24 +289,36 @@ look(struct known *known, const char *path, bool deep, const atomic_bool *cancel
 	return file || hash(known, path, cancel, digest, key, err);
 }
 
+/* One look serves all that ask for a path, and the trail tells who did. */
+static bool
+look_once(struct known *known, const char *path, bool deep, const atomic_bool *cancel, struct digest *digest, struct stat_key *key, struct error *err)
+{
+	const struct sight *sight = sights_find(&known->sights, path);
+
+	if (!sight) {
+		/* What is not there may be why a target is as it is, and has no stat data to tell it by. */
+		if (!look(known, path, deep, cancel, digest, key, err)) {
+			known->elsewhere = true;
+			return false;
+		}
+		sight = sights_add(&known->sights, path, key, digest);
+	}
+	*digest = sight->digest;
+	*key = sight->key;
+	note(known, (size_t)(sight - known->sights.items));
+	return true;
+}
+
 bool
 known_digest(struct known *known, const char *path, bool deep, const atomic_bool *cancel, struct digest *digest, struct stat_key *key,
 	struct error *err)
 {
-	const struct sight *sight = known->still ? sights_find(&known->sights, path) : NULL;
 	struct stat_key seen;
+	bool ok = known->still ? look_once(known, path, deep, cancel, digest, &seen, err) : look(known, path, deep, cancel, digest, &seen, err);
 
-	if (sight) {
-		*digest = sight->digest;
-		seen = sight->key;
-	} else if (!look(known, path, deep, cancel, digest, &seen, err)) {
-		return false;
-	} else if (known->still) {
-		sights_add(&known->sights, path, &seen, digest);
-	}
-	if (key)
+	if (ok && key)
 		*key = seen;
-	return true;
+	return ok;
 }
 
 void

@@ -1,6 +1,6 @@
 /* known.h - digests of files whose stat data says that they have not changed.
  *
- * Loaded from the memory in one scan; thread-safe. A file that is new or changed is hashed and remembered for the next commit. Racily clean files (reliability.md
+ * Loaded from the memory in one scan, when first asked for; thread-safe. A file that is new or changed is hashed and remembered for the next commit. Racily clean files (reliability.md
  * W10) are hashed again. */
 #pragma once
 
@@ -24,9 +24,14 @@ struct known {
 	size_t saved;               /* files before this index are in the memory already */
 	uint32_t *slots;            /* by device and inode; index + 1 */
 	size_t slot_count;
+	const struct memory *memory; /* where it is loaded from; NULL once that was done */
+	struct arena *arena;
 	struct sights sights;       /* paths looked at while all holds still */
+	uint32_t *trail;            /* each such look, in order: index of its sight */
+	size_t trail_count;
+	size_t trail_capacity;
 	bool still;
-	bool elsewhere;             /* a rule looked at something beside the bytes of files */
+	bool elsewhere;             /* a rule looked at something beside the bytes of files; whoever asks clears it */
 	struct known_grain {        /* how far apart two changes of a file may be and still leave one time stamp */
 		uint64_t device;
 		int64_t ns;
@@ -37,7 +42,11 @@ struct known {
 	uint64_t hashes;            /* files that were read */
 };
 
-bool known_init(struct known *known, const struct memory *memory, struct arena *arena, struct error *err);
+/* Nothing is read yet. */
+void known_init(struct known *known, const struct memory *memory, struct arena *arena);
+
+/* Read the memory, unless that was done: on the loop's thread, before anything is asked or added. */
+bool known_load(struct known *known, struct error *err);
 void known_finish(struct known *known);
 
 /* SHA-256 of a regular file. `deep` reads it in any case. */

@@ -244,7 +244,8 @@ begin_run(struct loop *loop, struct error *err)
 	const struct memory *memory = loop->inspection->memory;
 
 	known_hold_still(loop->inspection->known, false);
-	return memory->save_checkpoint(memory->self, SEAL_KEY, NULL, 0, err) && memory->begin_run(memory->self, &loop->options->run, err);
+	return known_load(loop->inspection->known, err) && memory->save_checkpoint(memory->self, SEAL_KEY, NULL, 0, err) &&
+	       memory->begin_run(memory->self, &loop->options->run, err);
 }
 
 bool

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/names.h"
 #include "base/secret.h"
+#include "parsed.h"
 
 #define SHORTEST_SECRET 16 /* nothing shorter looks like one: most scalars are not even asked */
 #define NODE_BLOCK 64
@@ -536,6 +537,18 @@ parse(struct sources *sources, const struct source *source, struct errors *error
 	return parser.root;
 }
 
+/* What an earlier run parsed this very text to. */
+static struct node *
+recall(const struct sources *sources, const struct source *source)
+{
+	const void *bytes = NULL;
+	size_t size;
+
+	if (sources->recall && source->size >= PARSED_WORTH)
+		bytes = sources->recall->parsed(sources->recall->self, source, sources->arena, &size);
+	return bytes ? parsed_unpack(source, bytes, size, sources->arena) : NULL;
+}
+
 struct node *
 manifest_parse(struct sources *sources, const char *file, const char *path, struct errors *errors)
 {
@@ -547,7 +560,11 @@ manifest_parse(struct sources *sources, const char *file, const char *path, stru
 		errors_add(errors, &err);
 		return NULL;
 	}
-	root = parse(sources, source, errors);
+	root = recall(sources, source);
+	sources->items[sources->count - 1].recalled = root != NULL;
+	if (!root)
+		root = parse(sources, source, errors);
+	sources->items[sources->count - 1].tree = root;
 	if (!root || root->kind == NODE_MAP)
 		return root;
 	if (root->kind == NODE_NULL)

@@ -97,6 +97,7 @@ struct memory {
 	/* Reading. */
 	const char *(*project)(void *self);                  /* 12 hex digits that stay with the cache; "" before the first write */
 	bool (*records)(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err); /* one ordered scan */
+	bool (*record)(void *self, const char *deployment, const char *target, struct arena *arena, struct row **row, struct error *err); /* NULL: none */
 	bool (*kept)(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err); /* records put aside */
 	bool (*files)(void *self, struct arena *arena, struct known_file **files, size_t *count, struct error *err); /* one ordered scan */
 	bool (*intents)(void *self, const char *deployment, struct arena *arena, struct intent **intents, size_t *count, struct error *err);

@@ -470,11 +470,19 @@ read_all(struct loading *loading, struct node *root, const struct pairs *sets)
 	read_limits(loading, root);
 	read_fallbacks(loading, root);
 	read_targets(loading, root);
+	loading->manifest->environment = loading->scope.environment;
 	scope_finish(&loading->scope);
 }
 
 bool
 manifest_load(struct manifest *manifest, const char *path, const char *cwd, const struct pairs *sets, struct arena *arena, struct errors *errors)
+{
+	return manifest_recall(manifest, path, cwd, sets, NULL, arena, errors);
+}
+
+bool
+manifest_recall(struct manifest *manifest, const char *path, const char *cwd, const struct pairs *sets, const struct recall *recall,
+	struct arena *arena, struct errors *errors)
 {
 	struct loading loading = { .manifest = manifest, .arena = arena, .errors = errors, .cwd = cwd };
 	bool is_stdin = strcmp(path, "-") == 0;
@@ -482,7 +490,7 @@ manifest_load(struct manifest *manifest, const char *path, const char *cwd, cons
 	struct layers layers;
 	struct node *root;
 
-	*manifest = (struct manifest){ .arena = arena, .sources = { .arena = arena, .cwd = cwd }, .limits = { -1, -1, -1, -1 } };
+	*manifest = (struct manifest){ .arena = arena, .sources = { .arena = arena, .cwd = cwd, .recall = recall }, .limits = { -1, -1, -1, -1 } };
 	manifest->file = arena_copy(arena, is_stdin ? "standard input" : path);
 	manifest->path = is_stdin ? "-" : path_absolute(arena, cwd, path);
 	manifest->directory = is_stdin ? cwd : path_dir(arena, manifest->path);

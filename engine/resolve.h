@@ -48,10 +48,15 @@ struct manifest {
 	struct reserve reserve;
 	struct limits limits;
 	struct digest digest;        /* over all files and `--set` values, in order */
+	bool environment;            /* it refers to the environment */
 };
 
 /* Load `path` ("-": standard input) with everything it extends. `cwd` is absolute; `sets` are the `--set` pairs. False if `errors` has any. */
 bool manifest_load(struct manifest *manifest, const char *path, const char *cwd, const struct pairs *sets,
+	struct arena *arena, struct errors *errors);
+
+/* The same, asking `recall` (may be NULL) for what a text was parsed to before. It must live as long as the manifest. */
+bool manifest_recall(struct manifest *manifest, const char *path, const char *cwd, const struct pairs *sets, const struct recall *recall,
 	struct arena *arena, struct errors *errors);
 
 /* What a reference to an output stands for; NULL: not known yet. */

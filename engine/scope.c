@@ -90,6 +90,7 @@ env_value(struct scope *scope, const struct node *node, const struct piece *piec
 	const char *near;
 	struct error err;
 
+	scope->environment = true;
 	if (names_a_secret(name) || (value && secret_looks_like_one(value))) {
 		fail_at(&err, at, FAULT_SECRET_IN_TEXT, "`${env.%s}` would put a secret into the manifest's text", name);
 		error_hint(&err, "name it where a secret is wanted: `token: {env: %s}`, or `env_from: [%s]` for a service", name, name);

@@ -3,6 +3,7 @@
  * Each var is resolved once, when it is first needed. References to outputs of targets stay, and mark their nodes pending. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@ struct scope {
 	uint32_t chain[VARS_DEEP];    /* vars whose values are being resolved, outermost first */
 	size_t depth;
 	size_t produced;              /* bytes of text made so far */
+	bool environment;             /* some `${env.NAME}` was replaced */
 };
 
 void scope_init(struct scope *scope, const struct node *vars, const struct node *targets, struct errors *errors, struct arena *arena);

@@ -58,7 +58,7 @@ sights_find(const struct sights *sights, const char *path)
 	return slot ? &sights->items[slot - 1] : NULL;
 }
 
-void
+const struct sight *
 sights_add(struct sights *sights, const char *path, const struct stat_key *key, const struct digest *digest)
 {
 	uint64_t hash = hash_of(path);
@@ -71,4 +71,5 @@ sights_add(struct sights *sights, const char *path, const struct stat_key *key, 
 		grow(sights);
 	sights->items[sights->count++] = (struct sight){ .path = arena_copy(&sights->texts, path), .hash = hash, .key = *key, .digest = *digest };
 	*slot_of(sights, path, hash) = (uint32_t)sights->count;
+	return &sights->items[sights->count - 1];
 }

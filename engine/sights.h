@@ -30,5 +30,5 @@ void sights_finish(struct sights *sights);
 /* NULL if the path was not looked at. Valid until the next one is added. */
 const struct sight *sights_find(const struct sights *sights, const char *path);
 
-/* A path that is not there yet. */
-void sights_add(struct sights *sights, const char *path, const struct stat_key *key, const struct digest *digest);
+/* A path that is not there yet. The same holds of what it returns. */
+const struct sight *sights_add(struct sights *sights, const char *path, const struct stat_key *key, const struct digest *digest);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 
 struct arena;
+struct node;
 
 /* One file that was read. Kept whole, so that diagnostics can show its lines. */
 struct source {
@@ -19,11 +20,21 @@ struct source {
 	const char *text;
 	size_t size;
 	struct digest digest;
+	const struct node *tree; /* what it was parsed to without an error; or NULL */
+	bool recalled;           /* the tree comes from an earlier run */
+};
+
+/* Who remembers what a text was parsed to (parsed.h). */
+struct recall {
+	void *self;
+	/* The bytes, in the arena, or NULL. */
+	const void *(*parsed)(void *self, const struct source *source, struct arena *arena, size_t *size);
 };
 
 struct sources {
 	struct arena *arena;
 	const char *cwd; /* absolute; the directory of what is no file */
+	const struct recall *recall; /* or NULL */
 	struct source *items;
 	size_t count;
 	size_t capacity;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "digest.h"
 
 static void
 put_number(unsigned char *to, uint64_t number, size_t count)
@@ -48,6 +49,32 @@ pack_int(struct buf *buf, int64_t value)
 
 	put_number(bytes, (uint64_t)value, sizeof bytes);
 	pack_bytes(buf, bytes, sizeof bytes);
+}
+
+void
+pack_digest(struct buf *buf)
+{
+	struct digest digest;
+
+	digest_of(buf->data, buf->size, &digest);
+	pack_bytes(buf, digest.bytes, DIGEST_SIZE);
+}
+
+bool
+unpack_sound(const void *bytes, size_t *size)
+{
+	const unsigned char *all = bytes;
+	struct digest digest;
+	size_t before;
+
+	if (*size < 4 + DIGEST_SIZE)
+		return false;
+	before = *size - 4 - DIGEST_SIZE;
+	digest_of(all, before, &digest);
+	if (get_number(all + before, 4) != DIGEST_SIZE || memcmp(all + before + 4, digest.bytes, DIGEST_SIZE) != 0)
+		return false;
+	*size = before;
+	return true;
 }
 
 void

@@ -307,7 +307,8 @@ run_case(const struct scenario *scenario, const char *root)
 
 	arena_init(&bench.arena);
 	fake_memory_init(&bench.memory);
-	assert_true(known_init(&bench.known, &bench.memory.socket, &bench.arena, &err));
+	known_init(&bench.known, &bench.memory.socket, &bench.arena);
+	assert_true(known_load(&bench.known, &err));
 	world = NULL;
 	if (pairs_get(&scenario->sections, "before"))
 		apply_before(&bench, pairs_get(&scenario->sections, "before"));

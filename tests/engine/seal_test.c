@@ -15,6 +15,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
+#include "engine/inspect.h"
 #include "engine/seal.h"
 #include "tests/fake/memory.h"
 
@@ -52,7 +53,7 @@ seal(const char *root, const char *path, struct buf *bytes)
 	errors_init(&errors, &arena);
 	if (!manifest_load(&manifest, path, root, &no_sets, &arena, &errors) || !graph_link(&graph, &manifest, no_rules, &errors))
 		fail_msg("%s", errors.items[0].text);
-	assert_true(known_init(&known, &memory.socket, &arena, &err));
+	known_init(&known, &memory.socket, &arena);
 	assert_true(inspect(&inspection, &manifest, &graph, &memory.socket, &project, &wishes, &known, &arena, &err));
 	buf_init(bytes, 1 << 16);
 	made = seal_make(&inspection, bytes);
@@ -62,13 +63,27 @@ seal(const char *root, const char *path, struct buf *bytes)
 	return made;
 }
 
+/* Whether everything is as the seal says. */
+static bool
+holds(const struct buf *bytes, size_t size, const char *manifest, const char *root, uint32_t *files)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	struct seal found = { 0 };
+
+	if (!seal_read(&found, bytes->data, size, &arena) || !seal_is_of(&found, manifest, root))
+		return false;
+	seal_look(&found);
+	*files = found.file_count;
+	return seal_holds(&found);
+}
+
 static void
 test_seal(void **state)
 {
 	char root[] = "/tmp/provision-seal-XXXXXX", path[64], other[64];
 	struct buf bytes finally(buf_finish) = { 0 };
 	struct buf refused finally(buf_finish) = { 0 };
-	struct seal found;
+	uint32_t files = 0;
 
 	(void)state;
 	assert_non_null(mkdtemp(root));
@@ -79,28 +94,29 @@ test_seal(void **state)
 	/* As old as it takes not to be racily clean. */
 	clock_sleep_ms(2100, NULL);
 	assert_true(seal(root, path, &bytes));
-	assert_true(seal_holds(bytes.data, bytes.size, path, root, &found));
-	assert_int_equal(found.files, 1);
+	assert_true(holds(&bytes, bytes.size, path, root, &files));
+	assert_int_equal(files, 1);
 
-	assert_false(seal_holds(bytes.data, bytes.size, other, root, &found));
+	assert_false(holds(&bytes, bytes.size, other, root, &files));
 	/* Inputs would have other names. */
-	assert_false(seal_holds(bytes.data, bytes.size, path, "/", &found));
+	assert_false(holds(&bytes, bytes.size, path, "/", &files));
 	/* Paths with `~` would lead elsewhere. */
 	setenv("HOME", "/two", 1);
-	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	assert_false(holds(&bytes, bytes.size, path, root, &files));
 	setenv("HOME", "/one", 1);
 	/* Torn at any byte, it is none. */
 	for (size_t size = 0; size < bytes.size; size++)
-		assert_false(seal_holds(bytes.data, size, path, root, &found));
+		assert_false(holds(&bytes, size, path, root, &files));
+	assert_true(holds(&bytes, bytes.size, path, root, &files));
 
 	/* The same bytes at another place, by a link. */
 	assert_int_equal(rename(path, other), 0);
-	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	assert_false(holds(&bytes, bytes.size, path, root, &files));
 	save(path, text);
-	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	assert_false(holds(&bytes, bytes.size, path, root, &files));
 	unlink(path);
 	assert_int_equal(symlink(other, path), 0);
-	assert_false(seal_holds(bytes.data, bytes.size, path, root, &found));
+	assert_false(holds(&bytes, bytes.size, path, root, &files));
 	unlink(path);
 
 	save(path, "provision: 1\nname: demo\nvars: {a: '${env.HOME}'}\ntargets: {}\n");
@@ -110,10 +126,51 @@ test_seal(void **state)
 	rmdir(root);
 }
 
+/* Give altered bytes a digest that is right. */
+static void
+forge(char *bytes, size_t size)
+{
+	struct digest digest;
+
+	digest_of(bytes, size - 4 - DIGEST_SIZE, &digest);
+	memcpy(bytes + size - DIGEST_SIZE, digest.bytes, DIGEST_SIZE);
+}
+
+/* What was flipped may read as another seal, but never beyond its bytes. */
+static void
+test_flipped_bytes(void **state)
+{
+	char root[] = "/tmp/provision-seal-XXXXXX", path[64];
+	struct buf bytes finally(buf_finish) = { 0 };
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	snprintf(path, sizeof path, "%s/m.yaml", root);
+	save(path, text);
+	clock_sleep_ms(2100, NULL);
+	assert_true(seal(root, path, &bytes));
+	for (size_t i = 0; i < 8 * bytes.size; i++) {
+		struct arena arena finally(arena_finish) = { 0 };
+		struct seal found = { 0 };
+		char *copy = arena_copy_bytes(&arena, bytes.data, bytes.size);
+
+		copy[i / 8] = (char)(copy[i / 8] ^ 1 << i % 8);
+		assert_false(seal_read(&found, copy, bytes.size, &arena));
+		/* The reader behind the digest, too, stays within its bytes. */
+		forge(copy, bytes.size);
+		if (!seal_read(&found, copy, bytes.size, &arena))
+			continue;
+		for (uint32_t target = 0; target < found.target_count + 2; target++)
+			seal_has(&found, target);
+	}
+	unlink(path);
+	rmdir(root);
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_seal) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_seal), cmocka_unit_test(test_flipped_bytes) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

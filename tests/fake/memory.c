@@ -75,6 +75,22 @@ records(void *self, const char *deployment, struct arena *arena, struct row **ro
 }
 
 static bool
+one_record(void *self, const char *deployment, const char *target, struct arena *arena, struct row **row, struct error *err)
+{
+	struct fake_memory *memory = self;
+	struct row *found = find(memory->rows, memory->count, target);
+
+	(void)deployment;
+	(void)err;
+	*row = NULL;
+	if (found) {
+		*row = arena_alloc(arena, sizeof **row);
+		**row = *found;
+	}
+	return true;
+}
+
+static bool
 kept(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err)
 {
 	const struct fake_memory *memory = self;
@@ -249,6 +265,7 @@ fake_memory_init(struct fake_memory *memory)
 	memory->socket = (struct memory){
 		.self = memory,
 		.records = records,
+		.record = one_record,
 		.kept = kept,
 		.files = files,
 		.intents = intents,

@@ -173,7 +173,8 @@ set_up(void **state)
 
 	*world = (struct world){ 0 };
 	site_init(&world->site, NULL);
-	assert_true(known_init(&world->known, &world->site.memory.socket, &world->site.arena, &world->err));
+	known_init(&world->known, &world->site.memory.socket, &world->site.arena);
+	assert_true(known_load(&world->known, &world->err));
 	world->inspection = (struct inspection){ .known = &world->known, .wishes = &world->site.wishes, .arena = &world->site.arena };
 	task_init(&world->task, &world->inspection, NULL, "image", &world->site.arena);
 	site_write(&world->site, "c/Dockerfile", "FROM scratch\n");

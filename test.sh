@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install what the tests need, build, and run them all: gcc and clang with warnings as errors, unit and end-to-end tests, and all of it again under ASan and UBSan.
+# Install what the tests need, build, and run them all: gcc and clang with warnings as errors, unit and end-to-end tests, and all of it again under ASan and UBSan;
+# five seconds of fuzzing for each target.
 # Builds lie under build-test/. Options go to the last ctest: ./test.sh -R cache
 set -eu
 cd "$(dirname "$0")"
@@ -23,5 +24,6 @@ configure clang -DCMAKE_C_COMPILER=clang
 configure sanitized -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DPROVISION_SANITIZE=address,undefined
 configure plain -DCMAKE_C_COMPILER=gcc
 
+tests/fire/fuzz/run --jobs "$jobs" 5
 ctest --test-dir build-test/sanitized --output-on-failure --parallel "$jobs"
 ctest --test-dir build-test/plain --output-on-failure --parallel "$jobs" "$@"

@@ -21,6 +21,8 @@
 #define TEXT_LIMIT 4096
 #define POLL_MS 100
 #define TELL_MS 10000
+#define NAME_MS 500      /* that a new holder may take to write who it is */
+#define NAME_POLL_MS 10
 
 static bool
 try_lock(int fd)
@@ -54,11 +56,14 @@ is_regular(int fd)
 
 /* A second description of the same file must be kept out, or locks are a fiction here. */
 static bool
-locks_work(int place)
+locks_work(int place, bool *work)
 {
 	int second finally(close_fd) = open_lock(place, O_RDWR);
 
-	return second >= 0 && !try_lock(second) && (errno == EAGAIN || errno == EACCES);
+	if (second < 0)
+		return false;
+	*work = !try_lock(second) && (errno == EAGAIN || errno == EACCES);
+	return true;
 }
 
 /* Values of one line each, whatever they hold. */
@@ -71,15 +76,15 @@ add_line(struct buf *text, const char *key, const char *value)
 	buf_char(text, '\n');
 }
 
-/* Field 22 of /proc/self/stat; the second field, a name in parentheses, may hold spaces. */
+/* Field 22 of a process's stat, "" if there is none; the second field, a name in parentheses, may hold spaces. */
 static const char *
-own_start(struct arena *arena)
+start_of(const char *process, struct arena *arena)
 {
 	const char *text;
 	struct error ignored;
 	char *at;
 
-	if (!file_load("/proc/self/stat", TEXT_LIMIT, arena, &text, NULL, &ignored) || !(at = strrchr(text, ')')))
+	if (!file_load(arena_printf(arena, "/proc/%s/stat", process), TEXT_LIMIT, arena, &text, NULL, &ignored) || !(at = strrchr(text, ')')))
 		return "";
 	for (int field = 2; field < 22 && at; field++)
 		at = strchr(at + 1, ' ');
@@ -125,7 +130,7 @@ write_text(int fd, const char *command, const char *run)
 	add_line(&text, "user", own_name(&arena));
 	add_line(&text, "host", host);
 	add_line(&text, "pid", arena_printf(&arena, "%ld", (long)getpid()));
-	add_line(&text, "start", own_start(&arena));
+	add_line(&text, "start", start_of("self", &arena));
 	add_line(&text, "boot", boot_id(&arena));
 	add_line(&text, "since", clock_utc(&arena, now));
 	add_line(&text, "since_ns", arena_printf(&arena, "%lld", (long long)now));
@@ -163,17 +168,35 @@ parse_text(const char *text, struct arena *arena, struct lock_holder *holder)
 		holder->since_ns = 0;
 }
 
-static void
-read_holder(int fd, struct arena *arena, struct lock_holder *holder)
+static const char *
+read_text(int fd, struct arena *arena)
 {
-	char text[TEXT_LIMIT + 1] = "";
+	char *text = arena_alloc(arena, TEXT_LIMIT + 1);
 	struct error ignored;
 	size_t got = 0;
 
 	if (!file_pread_all(fd, text, TEXT_LIMIT, 0, &got, &ignored))
 		got = 0;
 	text[got] = '\0';
-	parse_text(text, arena, holder);
+	return text;
+}
+
+static void
+read_holder(int fd, struct arena *arena, struct lock_holder *holder)
+{
+	parse_text(read_text(fd, arena), arena, holder);
+}
+
+/* Whether the text is the holder's own: not empty, and not what one left who was killed. Who can be seen from here alone is judged. */
+static bool
+names_holder(int fd)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	const char *text = read_text(fd, &arena), *pid = find_line(&arena, text, "pid");
+
+	if (!*pid || strspn(pid, "0123456789") != strlen(pid))
+		return false;
+	return strcmp(find_line(&arena, text, "boot"), boot_id(&arena)) != 0 || strcmp(find_line(&arena, text, "start"), start_of(pid, &arena)) == 0;
 }
 
 static bool
@@ -196,15 +219,19 @@ fail_locked(int fd, struct error *err)
 static bool
 wait_for(int fd, int64_t timeout_ms, void (*waiting)(void *context, const struct lock_holder *holder), void *context)
 {
-	int64_t end = clock_monotonic_ms() + timeout_ms;
-	int64_t tell = clock_monotonic_ms();
+	int64_t began = clock_monotonic_ms(), end = began + timeout_ms, tell = began;
 
 	while (!try_lock(fd)) {
 		int64_t now = clock_monotonic_ms();
 
-		if ((errno != EAGAIN && errno != EACCES) || now >= end)
+		if (errno != EAGAIN && errno != EACCES)
 			return false;
-		if (waiting && now >= tell) {
+		/* Who just took it may still have to write its name; who just left it has made room. */
+		if (now >= end && (now >= end + NAME_MS || names_holder(fd))) {
+			errno = EAGAIN;
+			return false;
+		}
+		if (waiting && now >= tell && now < end && (now >= began + NAME_MS || names_holder(fd))) {
 			struct arena arena finally(arena_finish) = { 0 };
 			struct lock_holder holder;
 
@@ -212,7 +239,7 @@ wait_for(int fd, int64_t timeout_ms, void (*waiting)(void *context, const struct
 			waiting(context, &holder);
 			tell = now + TELL_MS;
 		}
-		clock_sleep_ms(end - now < POLL_MS ? end - now : POLL_MS, NULL);
+		clock_sleep_ms(now >= end ? NAME_POLL_MS : end - now < POLL_MS ? end - now : POLL_MS, NULL);
 	}
 	return true;
 }
@@ -223,17 +250,21 @@ lock_take(struct lock *lock, const char *state_dir, const char *command, const c
 {
 	int place finally(close_fd) = -1;
 	int fd finally(close_fd) = -1;
+	struct stat st;
+	bool work;
 
 	if (!place_open(state_dir, &place, err))
 		return false;
 	fd = open_lock(place, O_RDWR | O_CREAT);
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) != 0)
 		return fail_errno(err, "open `%s/%s`", state_dir, NAME);
-	if (!is_regular(fd))
+	if (!S_ISREG(st.st_mode))
 		return fail(err, FAULT_CANNOT_CREATE, "`%s/%s` is in the way: it is no regular file", state_dir, NAME);
 	if (!wait_for(fd, timeout_ms, waiting, context))
 		return errno == EAGAIN || errno == EACCES ? fail_locked(fd, err) : fail_errno(err, "lock `%s/%s`", state_dir, NAME);
-	if (!locks_work(place)) {
+	if (!locks_work(place, &work))
+		return fail_errno(err, "open `%s/%s`", state_dir, NAME);
+	if (!work) {
 		fail(err, FAULT_NO_LOCKS, "`%s` lies on a file system that gives one lock to two holders", state_dir);
 		return error_hint(err, "let the cache lie on a local disk: --cache /local/path/cache.db; weights may stay where they are");
 	}

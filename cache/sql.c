@@ -113,16 +113,46 @@ find_code(int code)
 	return NULL;
 }
 
+/* Why the last failing call on one of its files failed; 0: none did. */
+static int
+errno_of_files(sqlite3 *db)
+{
+	static const int files[] = { SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER };
+	int number = 0;
+
+	for (size_t i = 0; i < sizeof files / sizeof *files && number == 0; i++) {
+		sqlite3_file *file = NULL;
+
+		if (sqlite3_file_control(db, "main", files[i], &file) == SQLITE_OK && file && file->pMethods)
+			file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number);
+	}
+	return number;
+}
+
+/* SQLite remembers what errno was when it had tidied up; where that was looking for something that need not be there, its files know better. */
+static int
+errno_of(sqlite3 *db)
+{
+	int number = sqlite3_system_errno(db);
+
+	if (number == 0 || number == ENOENT)
+		number = errno_of_files(db);
+	return number == ENOENT ? 0 : number;
+}
+
 static bool
 sql_fail(struct sql *sql, int code, struct error *err)
 {
 	const struct code_row *row = find_code(code);
-	int number = sqlite3_system_errno(sql->db);
+	int number;
 
 	if (code == SQLITE_NOMEM)
 		out_of_memory();
-	/* Where SQLite looked for something that need not be there, ENOENT says nothing. */
-	if (row && row->fault == FAULT_NONE && number != 0 && number != ENOENT) {
+	/* A disk that cannot read is told as a database that is broken. */
+	if ((code & 0xff) == SQLITE_CORRUPT && errno_of_files(sql->db) == EIO)
+		row = find_code(code = SQLITE_IOERR);
+	number = errno_of(sql->db);
+	if (row && row->fault == FAULT_NONE && number != 0) {
 		errno = number;
 		return fail_errno(err, "`%s`: %s", sql->path, sqlite3_errstr(code & 0xff));
 	}

@@ -1,6 +1,8 @@
 /* apply.c - `provision apply`: do it. */
 #include "engine/apply.h"
 
+#include <string.h>
+
 #include "ask.h"
 #include "commands.h"
 #include "engine/base/clock.h"
@@ -8,6 +10,7 @@
 #include "engine/fallback.h"
 #include "planning.h"
 #include "report/verdict.h"
+#include "rules/rules.h"
 #include "run.h"
 #include "sealing.h"
 #include "summary.h"
@@ -161,16 +164,31 @@ plan_chain(struct applying *applying, unsigned classes)
 	return chain;
 }
 
+/* Whether the user is to agree to the plan: then it must be seen. */
+static bool
+wants_consent(const struct applying *applying)
+{
+	struct strings lines = { 0 };
+
+	if (applying->session->options.yes)
+		return false;
+	consent(&applying->shape->plan, &applying->session->arena, &lines);
+	return lines.count > 0 || ask_possible(applying->session);
+}
+
 static void
 show(struct applying *applying, const struct chain *chain)
 {
 	struct session *session = applying->session;
 	const struct plan *plan = &applying->shape->plan;
+	bool brief = session->options.quiet && !session->options.json && (plan->verdict == VERDICT_INFEASIBLE || !wants_consent(applying));
 
 	if (plan->verdict == VERDICT_NOTHING && !session->options.json) {
 		if (session->options.quiet < 2)
 			verdict_nothing(&session->out, plan->counts[ACTION_NONE], session->known.stats, session->known.hashes,
 				clock_monotonic_ms() - session->started_ms, &session->arena);
+	} else if (brief) {
+		planning_brief(session, applying->shape, chain);
 	} else {
 		planning_show(session, applying->shape, chain);
 	}
@@ -280,6 +298,9 @@ carry_out(struct applying *applying)
 		return applying->result.status;
 	/* Where nothing can be recorded, no fallback is tried either. */
 	applying->result.class = CLASS_NONE;
+	/* The target that could not be recorded has said why. */
+	if (applying->result.failed > 0 && strstr(applying->result.error.text, err.text))
+		return fault_row(err.fault)->status;
 	return session_fail(session, &err, &applying->shape->manifest.sources);
 }
 
@@ -333,6 +354,26 @@ can_seal(const struct applying *applying, enum status status)
 	return status == STATUS_OK && applying->shape->plan.verdict == VERDICT_NOTHING;
 }
 
+/* A deployment that comes to records which were begun for others: a project further up may not be the one that was meant. */
+static void
+tell_newcomer(struct session *session, const struct shape *shape)
+{
+	const struct found *found = &session->found;
+	const struct memory *memory = session->memory;
+	const char **names;
+	struct error ignored;
+	size_t count;
+
+	if (found->is_elsewhere || session->options.cache || strcmp(found->root, shape->manifest.directory) == 0)
+		return;
+	if (!memory->deployments(memory->self, &session->arena, &names, &count, &ignored) || count == 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], shape->manifest.name) == 0)
+			return;
+	session_hint(session, "`%s` is new to this project; its records are kept with the others, in %s/.provision", shape->manifest.name, found->root);
+}
+
 int
 command_apply(struct session *session)
 {
@@ -341,14 +382,17 @@ command_apply(struct session *session)
 	enum status status = session_find(session, true);
 	enum status learnt;
 
-	if (status == STATUS_OK && sealing_holds(session))
+	if (status == STATUS_OK && !rules_must_tidy(session->found.state_dir, &session->arena) && sealing_holds(session))
 		return STATUS_OK;
 	*applying = (struct applying){ .session = session, .shape = &first, .next_run = run_new_id(session) };
 	if (status == STATUS_OK)
 		status = session_load(session, session->found.manifest, &first);
 	if (status == STATUS_OK)
+		status = session_check_names(session, &first);
+	if (status == STATUS_OK)
 		status = session_write(session, applying->next_run);
 	if (status == STATUS_OK) {
+		tell_newcomer(session, &first);
 		applying->first = first.shown;
 		strings_add(&applying->tried, &session->arena, first.path);
 		status = bring_to_plan(applying);

@@ -4,14 +4,9 @@
 #include <string.h>
 
 #include "commands.h"
-#include "engine/audit.h"
 #include "engine/base/cleanup.h"
-#include "engine/base/clock.h"
 #include "engine/base/json.h"
 #include "engine/base/suggest.h"
-#include "engine/base/units.h"
-#include "report/table.h"
-#include "rules/rules.h"
 
 static enum status
 load(struct session *session, const char *deployment, struct records *records)
@@ -102,9 +97,8 @@ audit_who(struct session *session, const char *run, struct run_memo *memo)
 	return memo->who;
 }
 
-/* What became of the last attempt, which may have failed after the record was made. */
-static const char *
-last_result(struct session *session, const char *deployment, const char *target)
+const char *
+audit_last_result(struct session *session, const char *deployment, const char *target)
 {
 	const struct memory *memory = session->memory;
 	struct history_entry entry;
@@ -115,104 +109,6 @@ last_result(struct session *session, const char *deployment, const char *target)
 		!entry.result)
 		return "-";
 	return entry.result;
-}
-
-static const char *
-still_there(const struct audit *audit, const char *target)
-{
-	for (size_t i = 0; i < audit->count; i++)
-		if (strcmp(audit->rows[i].record->target, target) == 0)
-			return audit->rows[i].ok ? "yes" : "no";
-	return "-";
-}
-
-static enum status
-show_deployment(struct session *session, const struct records *records)
-{
-	static const char *const heads[] = { "TARGET", "RESULT", "WHEN", "TOOK", "BY", "STILL THERE", "OUTPUT", NULL };
-	struct arena *arena = &session->arena;
-	struct strings all = { 0 };
-	struct run_memo memo = { 0 };
-	struct error err = { 0 };
-	struct audit audit;
-	struct table table;
-
-	if (!audit_verify(&audit, records->deployment, &all, all_rules, session->memory, &session->project,
-		    &session->known, false, arena, &err))
-		return session_fail(session, &err, NULL);
-	table_init(&table, heads, records->count, arena);
-	for (size_t i = 0; i < records->count; i++) {
-		const struct record *record = &records->items[i];
-
-		table_add(&table, (const char *const[]){
-			record->target,
-			last_result(session, records->deployment, record->target),
-			arena_copy_bytes(arena, clock_local(arena, record->ended_ns) + 5, 11),
-			units_show_duration(arena, (record->ended_ns - record->started_ns) / 1000000),
-			audit_who(session, record->run, &memo),
-			still_there(&audit, record->target),
-			record->summary ? record->summary : "-",
-		});
-	}
-	table_print(&table, &session->out);
-	if (memo.run && memo.manifest) {
-		out_printf(&session->out, "Run %s, manifest ", memo.run);
-		out_safe(&session->out, memo.manifest);
-		if (memo.fallback_of) {
-			out_text(&session->out, " (fallback of ");
-			out_safe(&session->out, memo.fallback_of);
-			out_text(&session->out, ")");
-		}
-		out_text(&session->out, ".\n");
-	}
-	return STATUS_OK;
-}
-
-static json_t *
-record_json(struct session *session, const struct record *record)
-{
-	json_t *value = json_object();
-
-	json_object_set_new(value, "target", diagnostic_json_text(record->target));
-	json_object_set_new(value, "rule", json_string(record->rule));
-	json_object_set_new(value, "run", json_string(record->run ? record->run : ""));
-	json_object_set_new(value, "ended", json_string(clock_utc(&session->arena, record->ended_ns)));
-	json_object_set_new(value, "fingerprint", json_string(digest_text(&session->arena, &record->fingerprint)));
-	json_object_set_new(value, "output", json_string(digest_text(&session->arena, &record->output)));
-	if (record->summary)
-		json_object_set_new(value, "summary", diagnostic_json_text(record->summary));
-	return value;
-}
-
-enum status
-audit_table(struct session *session)
-{
-	json_t *document finally(json_release) = json_array();
-	struct records *deployments;
-	size_t count;
-	enum status status = audit_records(session, &deployments, &count);
-
-	for (size_t i = 0; status == STATUS_OK && i < count; i++) {
-		json_t *records = json_array();
-
-		for (size_t j = 0; j < deployments[i].count; j++)
-			json_array_append_new(records, record_json(session, &deployments[i].items[j]));
-		json_array_append_new(
-			document, json_pack("{s:s, s:o}", "deployment", deployments[i].deployment, "records", records));
-		if (session->options.json)
-			continue;
-		if (count > 1) {
-			out_text(&session->out, i > 0 ? "\n" : "");
-			out_safe(&session->out, deployments[i].deployment);
-			out_text(&session->out, "\n");
-		}
-		status = show_deployment(session, &deployments[i]);
-	}
-	if (status == STATUS_OK && session->options.json)
-		session_document(session, json_incref(document));
-	else if (status == STATUS_OK && count == 0)
-		out_text(&session->out, "Nothing is recorded yet.\n");
-	return status;
 }
 
 struct part {

@@ -13,6 +13,16 @@ struct records {
 /* Records of every deployment of the project, in order. A body that cannot be read is E0902. */
 enum status audit_records(struct session *session, struct records **deployments, size_t *count);
 
+/* The last attempt at a target, if it did not end well. */
+struct attempt {
+	const char *deployment;
+	const struct history_entry *entry;
+	const char *message; /* or NULL */
+};
+
+/* Of all targets, in the order of their first attempt; those that have a record all the same among them. */
+enum status audit_attempts(struct session *session, struct attempt **attempts, size_t *count);
+
 /* Who ran a run: "li@gpubox"; "-" where that is not known. The last answer is kept in `*memo`. */
 struct run_memo {
 	const char *run;
@@ -22,6 +32,9 @@ struct run_memo {
 };
 
 const char *audit_who(struct session *session, const char *run, struct run_memo *memo);
+
+/* What became of the last action on a target, which may have failed after its record was made. */
+const char *audit_last_result(struct session *session, const char *deployment, const char *target);
 
 enum status audit_table(struct session *session);
 enum status audit_log(struct session *session);

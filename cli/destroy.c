@@ -241,7 +241,8 @@ destroy(struct destroying *destroying, struct apply_result *result)
 {
 	struct session *session = destroying->session;
 	const char *run = run_new_id(session);
-	enum status status = session_write(session, run);
+	/* Where nothing was ever recorded, nothing is made to find that out. */
+	enum status status = session->found.cache_exists ? session_write(session, run) : session_read(session);
 
 	if (status == STATUS_OK)
 		status = session_inspect(session, &destroying->shape, false);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,6 +112,29 @@ copy(struct session *session, int fd, struct error *err)
 	return true;
 }
 
+/* The same lines that a run tells with -v. */
+static bool
+tell(struct session *session, const char *target, int *fd, struct error *err)
+{
+	FILE *log = fdopen(*fd, "r");
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t length;
+
+	if (!log)
+		return fail_errno(err, "read the log of `%s`", target);
+	*fd = -1;
+	session->documents = false;
+	session->jsonl.logs = true;
+	while ((length = getline(&line, &size, log)) >= 0 && !session->out.error) {
+		if (length > 0 && line[length - 1] == '\n')
+			line[length - 1] = '\0';
+		jsonl_event(&session->jsonl, &(struct event){ .kind = EVENT_LOG, .target = target, .text = line });
+	}
+	free(line);
+	return fclose(log) == 0 || fail_errno(err, "read the log of `%s`", target);
+}
+
 int
 command_logs(struct session *session)
 {
@@ -131,7 +156,8 @@ command_logs(struct session *session)
 		fail(&err, FAULT_USAGE, "`%s` is no id of a run", run);
 	else if (!run)
 		run = last_run(session, target, &err);
-	if (err.fault != FAULT_NONE || !open_log(session, run, target, &fd, &err) || !copy(session, fd, &err))
+	if (err.fault != FAULT_NONE || !open_log(session, run, target, &fd, &err) ||
+		!(session->options.json ? tell(session, target, &fd, &err) : copy(session, fd, &err)))
 		return (int)session_fail(session, &err, NULL);
 	return STATUS_OK;
 }

@@ -41,6 +41,9 @@ unknown_option(const char *name, size_t length, struct arena *arena, struct erro
 	for (const struct option *option = option_table; option->name; option++)
 		near = suggest_better(word, near, option->name);
 	fail(err, FAULT_USAGE, "unknown option `--%s`", word);
+	/* `--version` and the like, as other programs have them. */
+	if (!near && command_find(word))
+		return error_hint(err, "it is a command: provision %s", word);
 	return near ? error_hint(err, "did you mean `--%s`?", near) : false;
 }
 
@@ -248,7 +251,7 @@ fits_command(const struct options *options, struct error *err)
 				options->operands.items[command->most]);
 		else
 			fail(err, FAULT_USAGE, "`provision %s` wants %s", command->name, command->operands);
-		return error_hint(err, "usage: provision %s %s", command->name, command->operands);
+		return error_hint(err, "usage: provision %s%s%s", command->name, *command->operands ? " " : "", command->operands);
 	}
 	for (size_t i = 0; i < options->targets.count; i++)
 		if (strings_has(&options->excludes, options->targets.items[i]))

@@ -90,6 +90,7 @@ planning_because(struct session *session, unsigned classes)
 /* What has been printed of the findings of one plan. */
 struct telling {
 	struct session *session;
+	bool alone;         /* without the plan that they stand with */
 	const struct shape *shape;
 	size_t covered_by;  /* index of the fallback that works; 0: none */
 	size_t told;
@@ -108,6 +109,10 @@ tell(struct telling *telling, const struct finding *finding)
 	}
 	if (session->options.json) {
 		jsonl_diagnostic(&session->jsonl, &diagnostic);
+		return;
+	}
+	if (telling->alone) {
+		session_report(session, &diagnostic);
 		return;
 	}
 	if (telling->told >= FINDINGS_MOST && !session->options.verbose) {
@@ -169,6 +174,19 @@ show_json(struct session *session, const struct shape *first, const struct chain
 		jsonl_plan(&session->jsonl, &shape->plan);
 		before = shape;
 	}
+}
+
+void
+planning_brief(struct session *session, const struct shape *first, const struct chain *chain)
+{
+	size_t works = chain->works ? chain->count : 0;
+	struct telling telling = { .session = session, .alone = true, .shape = first, .covered_by = works };
+
+	tell_findings(&telling);
+	if (first->plan.verdict != VERDICT_INFEASIBLE)
+		return;
+	show_chain(session, first, chain);
+	verdict_show(&session->out, &first->plan, works, chain->count, &session->arena);
 }
 
 void

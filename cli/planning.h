@@ -27,6 +27,9 @@ void chain_finish(struct chain *chain);
 enum status planning_check_name(struct session *session, const struct shape *first, const struct fallback_entry *entry,
 	const struct shape *shape);
 
+/* What refuses or warns in it alone, and of an infeasible plan the verdict: for who asked for quiet. */
+void planning_brief(struct session *session, const struct shape *first, const struct chain *chain);
+
 /* Print the plan of `first` and what its chain came to; JSON Lines with --json. */
 void planning_show(struct session *session, const struct shape *first, const struct chain *chain);
 

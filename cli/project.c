@@ -113,6 +113,14 @@ find_manifest(struct found *found, const char *operand, struct arena *arena)
 	}
 }
 
+static bool
+lies_in(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+
+	return strcmp(directory, "/") == 0 || (strncmp(path, directory, length) == 0 && (path[length] == '/' || !path[length]));
+}
+
 static void
 find_root(struct found *found, struct arena *arena)
 {
@@ -122,6 +130,7 @@ find_root(struct found *found, struct arena *arena)
 
 	found->root_origin = "cache";
 	found->root = ancestor_with(arena, found->cwd, STATE_DIR "/" CACHE_FILE);
+	found->is_elsewhere = found->root && !lies_in(beside, found->root);
 	if (found->root && by_manifest && strcmp(by_manifest, found->root) != 0)
 		found->other_root = by_manifest;
 	if (!found->root)

@@ -17,7 +17,8 @@ struct found {
 	const char *manifest_origin; /* "argument", "PROVISION_MANIFEST", "provision.yaml", "last applied" */
 	const char *root;            /* absolute */
 	const char *root_origin;     /* "cache", "git", "manifest" */
-	const char *other_root;      /* absolute: the manifest lies in another project, which keeps records of its own; NULL: it does not */
+	bool is_elsewhere;           /* the manifest lies outside the root */
+	const char *other_root;      /* absolute: the project that it lies in, which keeps records of its own; NULL: there is none */
 	const char *state_dir;       /* absolute */
 	const char *cache;           /* absolute path of the database */
 	bool cache_exists;

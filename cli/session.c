@@ -92,8 +92,10 @@ session_finish(struct session *session)
 		known_finish(&session->known);
 	if (session->ledger)
 		ledger_close(session->ledger);
-	if (session->lock.fd >= 0)
+	if (session->lock.fd >= 0) {
+		rules_leave(session->found.state_dir, &session->arena);
 		lock_release(&session->lock);
+	}
 	jsonl_finish(&session->jsonl);
 	out_finish(&session->out);
 	out_finish(&session->err);
@@ -205,6 +207,24 @@ use_last_applied(struct session *session)
 	session_hint(session, "using %s, which was applied last", session_shown(session, found->manifest));
 }
 
+/* The root is that of the working directory, which surprises whoever names a manifest of another place. */
+static void
+tell_root(struct session *session)
+{
+	const struct found *found = &session->found;
+
+	if (found->other_root)
+		session_hint(session,
+			"records are kept in %s/.provision, since the working directory lies in that project; the manifest lies in %s, which has "
+			"records of its own: -C %s uses those",
+			found->root, found->other_root, text_shell(&session->arena, found->other_root));
+	else if (found->is_elsewhere)
+		session_hint(session,
+			"records are kept in %s/.provision, since the working directory lies in that project; the manifest lies outside it: -C %s "
+			"keeps them there",
+			found->root, text_shell(&session->arena, path_dir(&session->arena, found->manifest)));
+}
+
 enum status
 session_find(struct session *session, bool wants_manifest)
 {
@@ -227,9 +247,8 @@ session_find(struct session *session, bool wants_manifest)
 		use_last_applied(session);
 	if (!session->found.manifest && wants_manifest)
 		return no_manifest(session);
-	if (session->found.other_root && wants_manifest && !session->options.cache)
-		session_hint(session, "the records are those of %s; the manifest lies in %s, which has its own (-C uses them)", session->found.root,
-			session->found.other_root);
+	if (wants_manifest && !session->options.cache)
+		tell_root(session);
 	return STATUS_OK;
 }
 
@@ -394,6 +413,8 @@ session_write(struct session *session, const char *run)
 	if (!lock_take(&session->lock, state_dir, session->options.command->name, run, session->options.lock_timeout,
 		    say_waiting, session, &err))
 		return session_fail(session, &err, NULL);
+	if (!rules_tidy(state_dir, session->options.grace, &session->arena, &err))
+		return session_fail(session, &err, NULL);
 	if (!ledger_open_writing(session->found.cache, &session->ledger, &err))
 		return session_fail(session, &err, NULL);
 	if (!session->found.cache_exists) {
@@ -402,6 +423,19 @@ session_write(struct session *session, const char *run)
 	}
 	adopt_ledger(session);
 	return STATUS_OK;
+}
+
+enum status
+session_check_names(struct session *session, const struct shape *shape)
+{
+	const struct wishes wishes = {
+		.targets = session->targets,
+		.excludes = session->options.excludes,
+		.replaces = session->options.replaces,
+	};
+	struct error err = { 0 };
+
+	return inspect_names(&shape->graph, &wishes, &err) ? STATUS_OK : session_fail(session, &err, &shape->manifest.sources);
 }
 
 enum status

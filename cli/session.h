@@ -91,6 +91,9 @@ bool session_try_read(struct session *session);
 /* Take the lock and open the cache for writing. `run` is for the lock's text. */
 enum status session_write(struct session *session, const char *run);
 
+/* Whether the manifest has the targets that were named: asked before anything is made. */
+enum status session_check_names(struct session *session, const struct shape *shape);
+
 /* Look at the world. */
 enum status session_inspect(struct session *session, struct shape *shape, bool estimate);
 enum status session_plan(struct session *session, struct shape *shape);

@@ -41,11 +41,14 @@ note_built(struct loop *loop, struct worker *worker, enum result result)
 static void
 fill_outcome(struct loop *loop, struct worker *worker, enum result result, struct outcome *outcome)
 {
+	const struct record *old = worker->target ? loop->current[worker->target->id] : NULL;
+	struct artifacts left = { 0 };
+
 	*outcome = outcome_make(loop->arena, worker, result);
 	if (worker->kind != WORK_BUILD || result != RESULT_OK)
 		return;
 	outcome->record = outcome_record(&worker->record, loop->arena);
-	outcome->keep_old = worker->rule->settle && loop->current[worker->target->id];
+	outcome->keep_old = old && (worker->rule->settle || swap_sheds(loop, old, outcome->record, worker->rule, &left));
 }
 
 static size_t
@@ -242,12 +245,35 @@ must_revert(const struct inspection *inspection, const struct record *kept)
 	return !target || (inspection->seen[target->id].wanted && inspection->seen[target->id].reason != REASON_NONE);
 }
 
+/* The old record of a run that was killed before it had removed what the new one does not make. */
+static bool
+must_shed(const struct inspection *inspection, const struct record *kept)
+{
+	const struct rule *rule = graph_rule(inspection->graph, kept->rule);
+
+	return rule && rule->sheds;
+}
+
+static void
+put_right(struct loop *loop, const struct record *kept)
+{
+	const struct rule *rule = graph_rule(loop->inspection->graph, kept->rule);
+	const struct target *target = graph_find(loop->inspection->graph, kept->target);
+
+	if (must_revert(loop->inspection, kept))
+		swap_revert(loop, target, kept, rule, true);
+	else if (must_shed(loop->inspection, kept))
+		swap_shed(loop, &(struct shedding){ target, rule, kept, record_of(loop->inspection, kept->target, rule) }, 1);
+}
+
 /* What an intent left behind is nobody's: neither a build of its target nor the end of its swap will look after it. */
 static bool
 is_orphan(const struct inspection *inspection, const struct intent *intent, const struct rule *rule)
 {
 	const struct target *target = graph_find(inspection->graph, intent->target);
 
+	if (rule && rule->sweep)
+		return true;
 	if (!rule || (!rule->settle && !rule->destroy) || inspection_kept(inspection, intent->target))
 		return false;
 	return !target || !inspection->seen[target->id].wanted || inspection->seen[target->id].reason == REASON_NONE;
@@ -260,14 +286,16 @@ clear_orphan(struct loop *loop, const struct intent *intent, const struct rule *
 	const struct target *target = graph_find(loop->inspection->graph, intent->target);
 	const struct record *old = record_of(loop->inspection, intent->target, rule);
 	const struct record nothing = { .target = intent->target, .rule = rule->name };
+	enum work_kind kind;
 	struct worker *worker;
 	struct outcome outcome;
 	bool ok;
 
 	/* What is recorded stays: it goes by the plan, and with the user's word. */
-	if (old && !rule->settle)
+	if (old && !rule->settle && !rule->sweep)
 		return true;
-	worker = loop_run_alone(loop, loop_hire(loop, old ? WORK_SETTLE : WORK_REMOVE, target, intent->target, rule, old ? old : &nothing), REASON_NONE);
+	kind = rule->sweep ? WORK_SWEEP : old ? WORK_SETTLE : WORK_REMOVE;
+	worker = loop_run_alone(loop, loop_hire(loop, kind, target, intent->target, rule, old ? old : &nothing), REASON_NONE);
 	outcome = outcome_make(loop->arena, worker, loop_result(loop, worker));
 	if (worker->ok) {
 		const char **ids = arena_array(loop->arena, 1, sizeof *ids);
@@ -285,7 +313,7 @@ static bool
 is_anything_left(const struct inspection *inspection, struct arena *arena)
 {
 	for (size_t i = 0; i < inspection->kept_count; i++)
-		if (must_revert(inspection, &inspection->kept[i]))
+		if (must_revert(inspection, &inspection->kept[i]) || must_shed(inspection, &inspection->kept[i]))
 			return true;
 	for (size_t i = 0; i < inspection->intent_count; i++)
 		if (is_orphan(inspection, &inspection->intents[i], rule_of_intent(inspection->graph, &inspection->intents[i], arena)))
@@ -308,9 +336,7 @@ apply_recover(const struct inspection *inspection, const struct watcher *watcher
 	if (!loop_open(&loop, err))
 		return false;
 	for (size_t i = 0; i < inspection->kept_count && !loop.stop; i++)
-		if (must_revert(inspection, &inspection->kept[i]))
-			swap_revert(&loop, graph_find(graph, inspection->kept[i].target), &inspection->kept[i], graph_rule(graph, inspection->kept[i].rule),
-				true);
+		put_right(&loop, &inspection->kept[i]);
 	for (size_t i = 0; i < inspection->intent_count && !loop.stop; i++) {
 		const struct rule *rule = rule_of_intent(graph, &inspection->intents[i], arena);
 

@@ -51,6 +51,8 @@ consent(const struct plan *plan, struct arena *arena, struct strings *lines)
 			continue;
 		if (action->kind == ACTION_REMOVE)
 			strings_add(lines, arena, arena_printf(arena, "what `%s` made will be removed: the manifest has it no more", action->name));
+		else if (action->kind == ACTION_REDO && action->seen->detail && action->seen->detail->cost.deletes)
+			strings_add(lines, arena, arena_printf(arena, "what `%s` made will be removed where it makes it no more", action->name));
 		else if (action->kind == ACTION_REDO)
 			strings_add(lines, arena, arena_printf(arena, "`%s` is running and will be replaced", action->name));
 	}

@@ -19,7 +19,7 @@ enum event_kind {
 	EVENT_ENDED,      /* target, result, record, error, findings, duration */
 	EVENT_SETTLED,    /* target: what was kept of the old is gone */
 	EVENT_REVERTING,  /* target: the old one is being put back */
-	EVENT_REVERTED,   /* target, result */
+	EVENT_REVERTED,   /* target, result; skipped: text says why nothing is left to be put back */
 	EVENT_STOPPING,   /* a signal came: text says which */
 	EVENT_STATUS,     /* SIGUSR1: print where things stand */
 };

@@ -321,6 +321,15 @@ init(struct graph *graph, const struct manifest *manifest, const struct rule *co
 }
 
 static void
+list_pending(struct graph *graph)
+{
+	graph->pending = arena_array(graph->arena, graph->count + 1, sizeof *graph->pending);
+	for (uint32_t i = 0; i < graph->count; i++)
+		if (graph->targets[i].pending)
+			graph->pending[graph->pending_count++] = i;
+}
+
+static void
 link_all(struct linking *linking)
 {
 	struct graph *graph = linking->graph;
@@ -337,8 +346,10 @@ link_all(struct linking *linking)
 	/* Parameters are looked at in any case, so that all errors are found; an order matters to outputs that are parameters alone. */
 	for (uint32_t i = 0; i < graph->count; i++)
 		filled &= fill_target(linking, &graph->targets[ordered ? graph->order[i] : i]);
+	list_pending(graph);
 	for (uint32_t i = 0; i < graph->count; i++)
 		validate_target(linking, &graph->targets[i]);
+	link_claims(linking);
 	if (ordered && filled && link_paths(linking)) {
 		link_slices(linking);
 		link_order(linking);

@@ -37,6 +37,8 @@ struct graph {
 	uint32_t *needs;
 	uint32_t *users;
 	uint32_t *order;
+	uint32_t *pending;         /* ids of targets whose parameters are not all known yet */
+	uint32_t pending_count;
 	struct names names;        /* name -> id: targets come first, in order */
 	struct names paths;        /* paths that targets make */
 	struct names parents;      /* directories that they lie in */

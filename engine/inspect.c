@@ -499,6 +499,16 @@ mark_one(const struct graph *graph, uint32_t id, unsigned char *marks)
 	marks[id] = 1;
 }
 
+bool
+inspect_names(const struct graph *graph, const struct wishes *wishes, struct error *err)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	unsigned char *marks = arena_alloc(&arena, graph->count + 1);
+
+	return mark(graph, &wishes->targets, mark_one, marks, err) && mark(graph, &wishes->excludes, mark_one, marks, err) &&
+		mark(graph, &wishes->replaces, mark_one, marks, err);
+}
+
 static bool
 mark_wanted(const struct inspection *inspection, unsigned char *wanted, unsigned char *asked, struct error *err)
 {

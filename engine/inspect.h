@@ -87,6 +87,9 @@ struct inspection {
 bool inspect(struct inspection *inspection, const struct manifest *manifest, const struct graph *graph, const struct memory *memory,
 	const struct project *project, const struct wishes *wishes, struct known *known, struct arena *arena, struct error *err);
 
+/* Whether the graph has all targets that the wishes name; if not, E0002. */
+bool inspect_names(const struct graph *graph, const struct wishes *wishes, struct error *err);
+
 /* The record of a target that was put aside, NULL if none was. */
 const struct record *inspection_kept(const struct inspection *inspection, const char *target);
 

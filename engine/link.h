@@ -30,5 +30,12 @@ void link_slices(struct linking *linking);
 /* A path that one target makes and another reads makes the first a need of the second. Whether there are any. */
 bool link_paths(struct linking *linking);
 
+/* Add E0204 for what two targets claim for themselves. */
+void link_claims(struct linking *linking);
+
+/* Add E0204: `second` makes or claims what `first` has already. `what` names it: "make `x`". */
+void link_refuse_second(struct linking *linking, const struct target *first, struct place first_at, const struct target *second, struct place at,
+	const char *what);
+
 /* The topological order that keeps the manifest's where it can. False: E0201 with the shortest cycle was added. */
 bool link_order(struct linking *linking);

@@ -16,7 +16,6 @@
 #define FILE_LIMIT ((size_t)64 << 20)
 #define TAIL_LIMIT ((size_t)64 << 10)
 #define LINE_LIMIT ((size_t)64 << 10)
-#define SECRET_LIMIT ((size_t)4 << 10) /* what is left of an endless line, so that no secret is cut in two */
 
 void
 log_init(struct log *log, const char *path)
@@ -166,13 +165,18 @@ log_finish(struct log *log)
 static void
 take(struct log *log, const char *bytes, size_t size)
 {
+	/* What is left of an endless line when it is broken, so that no secret is cut in two. */
+	size_t rest = secret_longest();
+
 	while (size > 0) {
+		/* Where it is broken does not depend on the pieces that it comes in. */
+		size_t room = LINE_LIMIT + rest - log->partial.size;
 		size_t length = 0;
 
-		while (length < size && length < LINE_LIMIT && bytes[length] != '\n' && bytes[length] != '\r')
+		while (length < size && length < room && bytes[length] != '\n' && bytes[length] != '\r')
 			length++;
 		buf_add(&log->partial, bytes, length);
-		if (length < size && length < LINE_LIMIT) {
+		if (length < size && length < room) {
 			bool is_cr = bytes[length] == '\r';
 			bool is_empty = log->partial.size == 0;
 
@@ -184,8 +188,8 @@ take(struct log *log, const char *bytes, size_t size)
 		} else {
 			log->after_cr = false;
 		}
-		if (log->partial.size >= LINE_LIMIT)
-			end_line(log, SECRET_LIMIT);
+		if (log->partial.size >= LINE_LIMIT + rest)
+			end_line(log, rest);
 		bytes += length;
 		size -= length;
 	}
@@ -203,6 +207,7 @@ void
 log_printf(struct log *log, const char *format, ...)
 {
 	struct buf line finally(buf_finish) = { 0 };
+	struct buf half;
 	va_list args;
 
 	buf_init(&line, LINE_LIMIT);
@@ -210,24 +215,45 @@ log_printf(struct log *log, const char *format, ...)
 	buf_vprintf(&line, format, args);
 	va_end(args);
 	pthread_mutex_lock(&log->mutex);
-	/* Not behind half a line of a child's. */
-	if (log->partial.size > 0)
+	/* Not behind half a line of a child's. Where that may end within a secret it waits, since ending it would cut the secret in two. */
+	if (log->partial.size > 0 && secret_open_end(log->partial.data, log->partial.size) == 0)
 		end_line(log, 0);
+	half = log->partial;
+	buf_init(&log->partial, half.limit);
 	take(log, line.data, line.size);
 	if (log->partial.size > 0)
 		end_line(log, 0);
+	buf_finish(&log->partial);
+	log->partial = half;
 	pthread_mutex_unlock(&log->mutex);
 }
 
-const char *
-log_tail(struct log *log)
+/* What a line that has not ended shows so far, but for what may become a secret. */
+static void
+add_half(const struct log *log, struct buf *shown)
 {
-	const char *tail;
+	struct buf redacted finally(buf_finish) = { 0 };
+	size_t open = secret_open_end(log->partial.data, log->partial.size);
+
+	if (log->partial.size == open)
+		return;
+	buf_init(&redacted, 8 * LINE_LIMIT);
+	secret_redact(log->partial.data, log->partial.size - open, &redacted);
+	add_visible(shown, redacted.data, redacted.size);
+	buf_char(shown, '\n');
+}
+
+const char *
+log_tail(struct log *log, struct arena *arena)
+{
+	struct buf shown finally(buf_finish) = { 0 };
+	size_t size;
 
 	pthread_mutex_lock(&log->mutex);
-	if (log->partial.size > 0)
-		end_line(log, 0);
-	tail = log->tail.data + (log->tail.size > TAIL_LIMIT ? log->tail.size - TAIL_LIMIT : 0);
+	buf_init(&shown, log->tail.size + 40 * LINE_LIMIT);
+	buf_add(&shown, log->tail.data, log->tail.size);
+	add_half(log, &shown);
 	pthread_mutex_unlock(&log->mutex);
-	return tail;
+	size = shown.size < TAIL_LIMIT ? shown.size : TAIL_LIMIT;
+	return arena_copy_bytes(arena, shown.data + shown.size - size, size);
 }

@@ -9,6 +9,8 @@
 
 #include "base/buf.h"
 
+struct arena;
+
 struct log {
 	pthread_mutex_t mutex;
 	const char *path;
@@ -27,5 +29,5 @@ void log_finish(struct log *log);
 void log_bytes(struct log *log, const char *bytes, size_t size);
 void log_printf(struct log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The last bytes, redacted, at most 64 KiB: valid until the next write. */
-const char *log_tail(struct log *log);
+/* A copy of the last bytes, redacted, at most 64 KiB. */
+const char *log_tail(struct log *log, struct arena *arena);

@@ -130,8 +130,10 @@ loop_record(struct loop *loop, struct outcome *outcomes, size_t count)
 	bool ok = count + file_count == 0 || memory->commit(memory->self, outcomes, count, files, file_count, &loop->broken);
 
 	free(files);
-	if (!ok)
-		loop->stop = loop->cancel = true;
+	if (!ok) {
+		loop->stop = true;
+		loop->cancel = true;
+	}
 	return ok;
 }
 
@@ -142,7 +144,7 @@ loop_result(const struct loop *loop, const struct worker *worker)
 	bool cancelled = is_swap(worker->kind) ? loop->cancel_swap : loop->cancel;
 
 	if (worker->ok)
-		return worker->same ? RESULT_SAME : RESULT_OK;
+		return worker->same ? RESULT_SAME : worker->task.lost ? RESULT_SKIPPED : RESULT_OK;
 	return cancelled && loop->broken.fault == FAULT_NONE ? RESULT_INTERRUPTED : RESULT_FAILED;
 }
 
@@ -168,7 +170,7 @@ loop_tell_ended(struct loop *loop, const struct worker *worker, enum result resu
 	const struct record *made = worker->kind == WORK_BUILD && result == RESULT_OK ? &worker->record : worker->task.record;
 
 	tell(loop, (struct event){
-		.kind = worker->kind == WORK_SETTLE ? EVENT_SETTLED : worker->kind == WORK_REVERT ? EVENT_REVERTED : EVENT_ENDED,
+		.kind = worker->kind == WORK_SETTLE || worker->kind == WORK_SWEEP ? EVENT_SETTLED : worker->kind == WORK_REVERT ? EVENT_REVERTED : EVENT_ENDED,
 		.target = worker->task.name,
 		.rule = worker->rule->name,
 		.removes = worker->kind == WORK_REMOVE,
@@ -176,6 +178,7 @@ loop_tell_ended(struct loop *loop, const struct worker *worker, enum result resu
 		.duration = (worker->ended_ns - worker->started_ns) / 1000000,
 		.attempt = worker->attempt,
 		.record = made,
+		.text = worker->kind == WORK_REMOVE ? worker->task.summary : worker->task.lost,
 		.error = worker->ok ? NULL : &worker->err,
 		.findings = worker->task.findings.count ? &worker->task.findings : NULL,
 		.log = worker->log.path,

@@ -33,6 +33,8 @@ action_word(const struct worker *worker)
 		return "settle";
 	case WORK_REVERT:
 		return "revert";
+	case WORK_SWEEP:
+		return "sweep";
 	case WORK_BUILD:
 		break;
 	}

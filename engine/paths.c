@@ -35,15 +35,12 @@ note_made(struct linking *linking, const struct target *target, const char *path
 {
 	struct graph *graph = linking->graph;
 	uint32_t before = (uint32_t)graph->paths.count, id = names_add(&graph->paths, path);
-	struct error err = { 0 };
 
 	if (id != before) {
-		if (graph->path_maker[id] == target->id)
-			return;
-		fail_at(&err, target->at, FAULT_TWO_MAKERS, "targets `%s` and `%s` both make `%s`", graph->targets[graph->path_maker[id]].name,
-			target->name, path);
-		error_hint(&err, "give one of them another path");
-		errors_add(linking->errors, &err);
+		const struct target *maker = &graph->targets[graph->path_maker[id]];
+
+		if (maker != target)
+			link_refuse_second(linking, maker, maker->at, target, target->at, arena_printf(linking->scratch, "make `%s`", path));
 		return;
 	}
 	if (id >= linking->maker_capacity)

@@ -150,10 +150,18 @@ reference_text_node(struct arena *arena, const struct node *like, const char *te
 	return node;
 }
 
-/* A literal run in text that stays pending must not be taken for a reference later. */
+static bool
+ends_with_dollar(const struct buf *buf)
+{
+	return buf->size > 0 && buf->data[buf->size - 1] == '$';
+}
+
+/* A literal run in text that stays pending must not be taken for a reference later, nor may it become one with a `$` before it. */
 static void
 add_escaped(struct buf *out, const struct buf *run)
 {
+	if (run->data[0] == '{' && ends_with_dollar(out))
+		buf_char(out, '$');
 	for (size_t i = 0; i < run->size; i++) {
 		if (run->data[i] == '$' && run->data[i + 1] == '{')
 			buf_char(out, '$');
@@ -179,10 +187,12 @@ assembly_init(struct assembly *assembly, size_t limit)
 void
 assembly_add_pending(struct assembly *assembly, const char *text, size_t size)
 {
-	if (assembly->run.size > 0 && assembly->run.data[assembly->run.size - 1] == '$')
-		assembly->ambiguous = true;
 	add_escaped(&assembly->out, &assembly->run);
 	buf_clear(&assembly->run);
+	if (size > 0 && *text == '{' && ends_with_dollar(&assembly->out))
+		buf_char(&assembly->out, '$');
+	if (size > 1 && text[0] == '$' && text[1] == '{' && ends_with_dollar(&assembly->out))
+		assembly->ambiguous = true;
 	buf_add(&assembly->out, text, size);
 	assembly->pending = true;
 }

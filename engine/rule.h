@@ -50,12 +50,28 @@ struct paths {
 	struct strings makes;
 };
 
+/* Something that one target alone can have. */
+struct claim {
+	const char *kind;   /* "port": claims of different kinds never meet */
+	const char *name;   /* "8000" */
+	const char *where;  /* "127.0.0.1": claims at different places never meet; NULL: everywhere */
+	const char *param;  /* that says so */
+	bool shared;        /* by targets of the same parameters */
+};
+
+struct claims {
+	struct claim *items;
+	size_t count;
+	size_t capacity;
+};
+
 struct rule {
 	const char *name;
 	const char *about;
 	uint32_t version;             /* raised whenever the same ingredients would be built into something different */
 	bool check;                   /* the product is a verdict */
 	bool precious;                /* removed only when its target is named: weights, images */
+	bool sheds;                   /* what a rebuild makes no more is removed by destroy, whose record then lists that alone */
 	bool files_alone;             /* ingredients and inspect look at nothing but the bytes of files, by task_digest, or say so: task_looked_elsewhere */
 	const struct param *params;   /* ends with { 0 } */
 	size_t size;                  /* of the filled struct */
@@ -66,6 +82,9 @@ struct rule {
 
 	/* Which paths the target reads and makes, for links between targets. Pure. NULL: none. */
 	void (*paths)(const void *spec, struct arena *arena, struct paths *paths);
+
+	/* What the target has for itself, besides the paths that it makes. Pure; what is not known yet is left out. NULL: nothing. */
+	void (*claims)(const void *spec, struct arena *arena, struct claims *claims);
 
 	/* Add what the product depends on besides its parameters: task_ingredient. NULL: nothing. An input that another target still has to make is
 	 * passed over by asking task_is_made_later(). */
@@ -83,9 +102,14 @@ struct rule {
 	bool (*build)(const void *spec, struct task *task, struct error *err);
 
 	/* For a rule that replaces something live. Both make the world agree with task_record(): settle drops what was kept of the old (the
-	 * record is the new one), revert brings the old back and removes the new (the record is the old one). */
+	 * record is the new one), revert brings the old back and removes the new (the record is the old one). Where the old is gone for good, and not just out
+	 * of reach, revert changes nothing and says so: task_lost. */
 	bool (*settle)(struct task *task, struct error *err);
 	bool (*revert)(struct task *task, struct error *err);
+
+	/* Remove what killed runs left of the target, as task_intents() names it; what is recorded stays. Knows no spec. Runs before anything is built. NULL: build,
+	 * settle and destroy look after it. */
+	bool (*sweep)(struct task *task, struct error *err);
 
 	/* Remove what task_record() lists, and what carries our label but is in no record. Knows no spec: the manifest may have dropped the target. */
 	bool (*destroy)(struct task *task, struct error *err);
@@ -94,3 +118,5 @@ struct rule {
 	 * does what inspect says, and hashes ARTIFACT_FILEs when deep. */
 	bool (*verify)(struct task *task, bool deep, struct error *err);
 };
+
+void claims_add(struct claims *claims, struct arena *arena, const struct claim *claim);

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "graph.h"
 #include "inspect.h"
+#include "shed.h"
 #include "task_internal.h"
 
 #define LINES_LIMIT (256u << 10)
@@ -234,6 +235,13 @@ task_is_made_later(const struct task *task, const char *path)
 	return maker != task->target->id && task->inspection->seen[maker].reason != REASON_NONE;
 }
 
+void
+task_leftovers(const struct task *task, const struct strings *makes, struct artifacts *left)
+{
+	if (task->record)
+		shed_list(task->inspection, NULL, task->record, makes, task->arena, left);
+}
+
 bool
 task_digest(struct task *task, const char *path, struct digest *digest, struct stat_key *key, struct error *err)
 {
@@ -302,6 +310,16 @@ task_summary(struct task *task, const char *format, ...)
 
 	va_start(args, format);
 	task->summary = arena_vprintf(task->arena, format, args);
+	va_end(args);
+}
+
+void
+task_lost(struct task *task, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	task->lost = arena_vprintf(task->arena, format, args);
 	va_end(args);
 }
 
@@ -375,7 +393,7 @@ task_log(struct task *task, const char *format, ...)
 const char *
 task_log_tail(struct task *task)
 {
-	return task->log ? log_tail(task->log) : "";
+	return task->log ? log_tail(task->log, task->arena) : "";
 }
 
 const char *

@@ -52,6 +52,9 @@ bool task_is_held_by_us(const struct task *task, enum artifact_kind kind, const 
 /* Whether a target that comes before this one will (re)make the path, or, of a directory, something in it, so that its bytes cannot be known while planning. */
 bool task_is_made_later(const struct task *task, const char *path);
 
+/* While planning: what the record lists and nobody will make any more, once the target makes `makes`. */
+void task_leftovers(const struct task *task, const struct strings *makes, struct artifacts *left);
+
 /* Files. SHA-256 through the stat cache; the file's stat data too if `key` is not NULL. Thread-safe. */
 bool task_digest(struct task *task, const char *path, struct digest *digest, struct stat_key *key, struct error *err);
 void task_looked_elsewhere(struct task *task); /* an answer came from more than the bytes of files: a directory's listing, a clock */
@@ -66,6 +69,9 @@ void task_material(struct task *task, const char *uri, const char *digest);
 void task_summary(struct task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct findings *task_findings(struct task *task);
 
+/* Said by `revert`, which has then left everything as it was: what the record speaks of is gone for good. */
+void task_lost(struct task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* What was gathered for the fingerprint just before build, sorted by name: what is built must be that (reliability.md W9). */
 const struct ingredients *task_ingredients(const struct task *task);
 
@@ -73,7 +79,7 @@ const struct ingredients *task_ingredients(const struct task *task);
 void task_progress(struct task *task, const char *stage, uint64_t done, uint64_t total, const char *unit);
 void task_log(struct task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void task_log_bytes(void *task, bool is_stderr, const char *bytes, size_t size); /* fits process_spec.output */
-const char *task_log_tail(struct task *task);            /* last output, for diagnosis */
+const char *task_log_tail(struct task *task);            /* a copy of the last output, for diagnosis */
 const char *task_log_path(const struct task *task);
 
 /* Durable steps, by the loop's thread. False while planning with E0999. */

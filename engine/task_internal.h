@@ -70,6 +70,7 @@ struct task {
 	struct artifacts artifacts;
 	struct pairs materials;
 	const char *summary;
+	const char *lost;                      /* by revert: why nothing can be put back; or NULL */
 	struct strings checkpoints_done;
 	struct strings intents_done;
 

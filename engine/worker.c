@@ -129,6 +129,8 @@ other_work(struct worker *worker)
 		return rule->settle(&worker->task, &worker->err);
 	case WORK_REVERT:
 		return rule->revert(&worker->task, &worker->err);
+	case WORK_SWEEP:
+		return rule->sweep(&worker->task, &worker->err);
 	case WORK_BUILD:
 		break;
 	}

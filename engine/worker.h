@@ -1,4 +1,4 @@
-/* worker.h - one target's work as a job for the pool: build, remove, settle or revert. Runs on a worker's thread; touches its own task alone. */
+/* worker.h - one target's work as a job for the pool: build, remove, settle, revert or sweep. Runs on a worker's thread; touches its own task alone. */
 #pragma once
 
 #include <stdatomic.h>
@@ -10,7 +10,7 @@
 #include "pool.h"
 #include "task_internal.h"
 
-enum work_kind { WORK_BUILD, WORK_REMOVE, WORK_SETTLE, WORK_REVERT };
+enum work_kind { WORK_BUILD, WORK_REMOVE, WORK_SETTLE, WORK_REVERT, WORK_SWEEP };
 
 struct worker {
 	struct job job;               /* first: the pool knows only this */

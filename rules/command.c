@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "client/process.h"
+#include "command_image.h"
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
 #include "engine/base/cleanup.h"
@@ -17,10 +19,12 @@
 #include "engine/rule.h"
 #include "engine/task.h"
 #include "inputs.h"
+#include "oneshot.h"
 #include "rules.h"
 #include "tree.h"
 
 #define LINE_LIMIT 400
+#define NOT_FOUND 127 /* of a shell and of a container's first process */
 
 struct command {
 	struct strings command;
@@ -40,9 +44,9 @@ static const struct param params[] = {
 	{ "inputs", PARAM_PATHS, offsetof(struct command, inputs), .unhashed = true,
 		.about = "files, directories and patterns that it reads; one that another target makes is a dependency" },
 	{ "outputs", PARAM_PATHS, offsetof(struct command, outputs),
-		.about = "files and directories that it makes; `destroy` removes them" },
+		.about = "files and directories that it makes; `destroy` removes them, and a rebuild those that it names no more" },
 	{ "env", PARAM_PAIRS, offsetof(struct command, env), .about = "environment, besides PATH, HOME and a few more" },
-	{ "image", PARAM_STRING, offsetof(struct command, image), .about = "container image to run it in" },
+	{ "image", PARAM_STRING, offsetof(struct command, image), .about = "container image to run it in, by name or id" },
 	{ "depfile", PARAM_PATH, offsetof(struct command, depfile),
 		.about = "file in Make syntax in which it says what else it has read" },
 	{ "always", PARAM_BOOL, offsetof(struct command, always), .unhashed = true, .about = "run it at each apply" },
@@ -111,9 +115,8 @@ command_validate(const void *spec, struct task *task, struct errors *errors)
 	validate_outputs(command, task, errors);
 	if (command->depfile && command->outputs.count == 0 && !task_is_pending(task, "outputs"))
 		refuse(task, "depfile", errors, FAULT_CONFLICT, "`depfile` wants `outputs`: there is nothing to keep up to date", NULL);
-	if (command->image)
-		refuse(task, "image", errors, FAULT_BAD_VALUE, "`image` is not supported yet: commands run on the host",
-			"run the container by the command itself: `[docker, run, --rm, ...]`");
+	if (command->image && !*command->image)
+		refuse(task, "image", errors, FAULT_BAD_VALUE, "`image` is empty", "leave it out to run the command on the host");
 }
 
 static void
@@ -144,7 +147,7 @@ command_ingredients(const void *spec, struct task *task, struct error *err)
 	}
 	task_ingredient(task, INGREDIENT_PARAM, "param:workdir", path_shown(task_arena(task), task_root(task), task_workdir(task)), NULL,
 		NULL);
-	return true;
+	return !command->image || oneshot_ingredient(task, "auto", command->image, err);
 }
 
 static void
@@ -215,13 +218,52 @@ show(const struct command *command, struct arena *arena)
 	return arena_printf(arena, "%s%s", line.data, line.truncated ? "..." : "");
 }
 
+static const char *
+and_more(struct arena *arena, const char *first, size_t count)
+{
+	return count > 1 ? arena_printf(arena, "%s and %zu more", first, count - 1) : first;
+}
+
+/* What it made under names that `outputs` has no more goes, if it is still what was recorded. */
+static bool
+estimate_leftovers(const struct command *command, struct task *task, struct cost *cost, struct error *err)
+{
+	struct arena *arena = task_arena(task);
+	struct artifacts left = { 0 };
+	const char *first = NULL;
+	size_t count = 0;
+
+	task_leftovers(task, &command->outputs, &left);
+	for (size_t i = 0; i < left.count; i++) {
+		struct look look = { .state = STATE_FRESH };
+
+		if (!inspect_output(task, &left.items[i], &look, err))
+			return false;
+		if (look.state == STATE_DRIFTED && !cost->lines[2])
+			cost->lines[2] = arena_printf(arena, "keeps %s: it is not what was recorded", path_shown(arena, task_root(task), left.items[i].name));
+		if (look.state == STATE_FRESH && count++ == 0)
+			first = path_shown(arena, task_root(task), left.items[i].name);
+	}
+	if (count > 0)
+		cost->lines[1] = arena_printf(arena, "removes %s", and_more(arena, first, count));
+	cost->deletes = count > 0;
+	return true;
+}
+
 static bool
 command_estimate(const void *spec, struct task *task, struct cost *cost, struct error *err)
 {
 	const struct command *command = spec;
 
-	(void)err;
-	cost->lines[0] = arena_printf(task_arena(task), "runs %s%s", command->shell ? "a shell: " : "", show(command, task_arena(task)));
+	if (!estimate_leftovers(command, task, cost, err))
+		return false;
+	cost->lines[0] = arena_printf(task_arena(task), "runs %s%s%s%s", command->shell ? "a shell: " : "", show(command, task_arena(task)),
+		command->image ? " in image " : "", command->image ? command->image : "");
+	/* A list ends with its first gap. */
+	if (!cost->lines[1]) {
+		cost->lines[1] = cost->lines[2];
+		cost->lines[2] = NULL;
+	}
 	return true;
 }
 
@@ -275,28 +317,38 @@ judge(const struct command *command, struct task *task, const struct process_res
 }
 
 /* What the manifest sets comes last: it wins. */
-static const char *const *
-make_environment(const struct command *command, struct task *task)
+static void
+make_environment(const struct command *command, struct task *task, struct pairs *env)
 {
 	struct arena *arena = task_arena(task);
-	struct pairs env = { 0 };
 
-	pairs_set(&env, arena, "PROVISION_RUN", task_run(task));
-	pairs_set(&env, arena, "PROVISION_TARGET", task_target(task));
-	pairs_set(&env, arena, "PROVISION_PROJECT", task_root(task));
+	pairs_set(env, arena, "PROVISION_RUN", task_run(task));
+	pairs_set(env, arena, "PROVISION_TARGET", task_target(task));
+	pairs_set(env, arena, "PROVISION_PROJECT", task_root(task));
 	for (size_t i = 0; i < command->env.count; i++)
-		pairs_set(&env, arena, command->env.items[i].key, command->env.items[i].value);
-	return process_environment(&env, arena);
+		pairs_set(env, arena, command->env.items[i].key, command->env.items[i].value);
 }
 
 static bool
-run(const struct command *command, struct task *task, struct error *err)
+run_in_image(const struct command *command, const struct command_image *inside, struct task *task, struct error *err)
+{
+	struct process_result result;
+
+	if (!command_image_run(inside, task, &result, err))
+		return error_wrap(err, "`%s`", show(command, task_arena(task)));
+	if (judge(command, task, &result, err))
+		return true;
+	return result.exit_code == NOT_FOUND ? error_hint(err, "is the program in the image `%s`?", inside->ref) : false;
+}
+
+static bool
+run(const struct command *command, const struct command_image *inside, struct task *task, struct error *err)
 {
 	struct arena *arena = task_arena(task);
 	struct process_result result;
 	struct process_spec spec = {
-		.argv = make_argv(command, task),
-		.env = make_environment(command, task),
+		.argv = inside->argv,
+		.env = process_environment(inside->env, arena),
 		.workdir = task_workdir(task),
 		.timeout_ms = task_timeout(task),
 		.grace_ms = task_grace(task),
@@ -306,7 +358,9 @@ run(const struct command *command, struct task *task, struct error *err)
 	};
 
 	task_log(task, "$ %s", show(command, arena));
-	return process_run(&spec, arena, &result, err) && judge(command, task, &result, err);
+	if (command->image)
+		return run_in_image(command, inside, task, err);
+	return child_run(task, &spec, &result, err) && judge(command, task, &result, err);
 }
 
 static bool
@@ -377,22 +431,37 @@ command_build(const void *spec, struct task *task, struct error *err)
 	const struct command *command = spec;
 	int64_t started_ns = clock_now_ns();
 	struct inputs before, after;
+	struct strings visible = { 0 };
+	struct pairs env = { 0 };
+	const struct command_image inside = { command->image, make_argv(command, task), &env, &command->inputs, &command->outputs, command->depfile };
 	const char *note = NULL;
+	size_t writable;
 
+	make_environment(command, task, &env);
+	if (command->image)
+		command_image_paths(&inside, task, &visible, &writable);
 	if (!inputs_read(task, &command->inputs, &command->outputs, &before, err) || !inputs_as_fingerprinted(task, &before, err))
 		return false;
-	if (!make_parents(command, task, err) || !run(command, task, err))
+	if (!make_parents(command, task, err) || !run(command, &inside, task, err))
 		return false;
 	if (!inputs_read(task, &command->inputs, &command->outputs, &after, err) || !inputs_unchanged(&before, &after, err))
 		return false;
-	if (command->depfile && !inputs_discover(task, command->depfile, &before, &command->outputs, started_ns, &note, err))
+	if (command->depfile && !inputs_discover(task, command->depfile, &before, &command->outputs, command->image ? &visible : NULL, started_ns, &note, err))
 		return false;
 	return take_outputs(command, task, note, err);
 }
 
+/* What became of the outputs that were to go. */
+struct removal {
+	const char *first, *kept; /* as shown */
+	size_t removed, left;
+};
+
 static bool
-remove_output(struct task *task, const struct artifact *artifact, struct error *err)
+remove_output(struct task *task, const struct artifact *artifact, struct removal *removal, struct error *err)
 {
+	struct arena *arena = task_arena(task);
+	const char *shown = path_shown(arena, task_root(task), artifact->name);
 	struct look look = { .state = STATE_FRESH };
 
 	if (!inspect_output(task, artifact, &look, err))
@@ -401,23 +470,41 @@ remove_output(struct task *task, const struct artifact *artifact, struct error *
 		return true;
 	if (look.state != STATE_FRESH) {
 		task_log(task, "left `%s`: it is not what was recorded", artifact->name);
+		removal->kept = removal->left++ ? removal->kept : shown;
 		return true;
 	}
+	removal->first = removal->removed++ ? removal->first : shown;
 	if (artifact->kind == ARTIFACT_DIRECTORY)
 		return tree_remove(artifact->name, err);
 	if (unlink(artifact->name) < 0 && errno != ENOENT)
 		return fail_errno(err, "remove `%s`", artifact->name);
-	return file_sync_dir(path_dir(task_arena(task), artifact->name), err);
+	return file_sync_dir(path_dir(arena, artifact->name), err);
+}
+
+static void
+summarise(struct task *task, const struct removal *removal)
+{
+	struct arena *arena = task_arena(task);
+	const char *removed = removal->removed ? arena_printf(arena, "removed %s", and_more(arena, removal->first, removal->removed)) : "";
+
+	if (removal->left)
+		task_summary(task, "%s%skept %s: not what was recorded", removed, *removed ? "; " : "", and_more(arena, removal->kept, removal->left));
+	else if (*removed)
+		task_summary(task, "%s", removed);
 }
 
 static bool
 command_destroy(struct task *task, struct error *err)
 {
 	const struct record *record = task_record(task);
+	struct removal removal = { 0 };
 
+	if (!oneshot_sweep(task, err))
+		return false;
 	for (size_t i = 0; record && i < record->artifacts.count; i++)
-		if (!remove_output(task, &record->artifacts.items[i], err))
+		if (!remove_output(task, &record->artifacts.items[i], &removal, err))
 			return false;
+	summarise(task, &removal);
 	return true;
 }
 
@@ -426,6 +513,7 @@ const struct rule command_rule = {
 	.about = "the generic recipe: files from files, by a program",
 	.version = 1,
 	.files_alone = true,
+	.sheds = true,
 	.params = params,
 	.size = sizeof(struct command),
 	.outputs = outputs,
@@ -435,5 +523,6 @@ const struct rule command_rule = {
 	.inspect = command_inspect,
 	.estimate = command_estimate,
 	.build = command_build,
+	.sweep = oneshot_sweep,
 	.destroy = command_destroy,
 };

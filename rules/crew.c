@@ -76,10 +76,9 @@ fetch_one(struct crew *crew, size_t index, struct http *http, struct arena *aren
 		return false;
 	pthread_mutex_lock(&crew->mutex);
 	*result = (struct fetched){ .sha256 = transfer.sha256, .key = transfer.key, .size = transfer.actual_size, .done = true };
-	if (!transfer.adopted) {
+	result->checkpoint = arena_copy(snapshot->arena, transfer.checkpoint);
+	if (!transfer.adopted)
 		result->served_by = arena_copy(snapshot->arena, transfer.served_by);
-		result->checkpoint = arena_copy(snapshot->arena, transfer.checkpoint);
-	}
 	pthread_mutex_unlock(&crew->mutex);
 	return true;
 }

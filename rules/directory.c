@@ -185,6 +185,15 @@ directory_build(const void *spec, struct task *task, struct error *err)
 	return true;
 }
 
+static void
+directory_claims(const void *spec, struct arena *arena, struct claims *claims)
+{
+	const struct directory *directory = spec;
+
+	if (directory->path)
+		claims_add(claims, arena, &(struct claim){ .kind = "directory", .name = directory->path, .param = "path" });
+}
+
 static bool
 remove_one(struct task *task, const struct artifact *artifact, struct error *err)
 {
@@ -222,6 +231,7 @@ const struct rule directory_rule = {
 	.size = sizeof(struct directory),
 	.outputs = outputs,
 	.validate = directory_validate,
+	.claims = directory_claims,
 	.inspect = directory_inspect,
 	.build = directory_build,
 	.destroy = directory_destroy,

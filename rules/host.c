@@ -8,6 +8,7 @@
 #include "engine/base/units.h"
 #include "engine/base/version.h"
 #include "engine/task.h"
+#include "oneshot.h"
 #include "rules.h"
 
 #define LARGEST_COUNT 1024
@@ -33,7 +34,7 @@ static const struct param container_params[] = {
 	{ "engine", PARAM_ENUM, offsetof(struct host_container, engine), .fallback = "auto", .choices = host_engines, .about = "which engine must answer" },
 	{ "version", PARAM_STRING, offsetof(struct host_container, version), .about = "`>=20.10`" },
 	{ "nvidia", PARAM_BOOL, offsetof(struct host_container, nvidia), .about = "it must be able to hand GPUs to containers" },
-	{ "self_test", PARAM_STRING, offsetof(struct host_container, self_test), .about = "image to see the GPUs from; not supported yet" },
+	{ "self_test", PARAM_STRING, offsetof(struct host_container, self_test), .about = "image in which a container looks for the GPUs, at apply" },
 	{ 0 },
 };
 
@@ -43,6 +44,8 @@ static const struct param params[] = {
 	{ "cuda", PARAM_STRING, offsetof(struct host, cuda), .about = "CUDA that the driver supports, `>=12.9`" },
 	{ "disk", PARAM_LIST, offsetof(struct host, disk), .fields = disk_params, .size = sizeof(struct host_disk), .about = "free disk space" },
 	{ "ports", PARAM_INTS, offsetof(struct host, ports), .about = "ports that nobody else may hold", .least = 1, .most = 65535 },
+	{ "port_count", PARAM_INT, offsetof(struct host, port_count), .fallback = "1", .least = 1, .most = 256,
+		.about = "so many from each of `ports` on: what the `replicas` of a service listen on" },
 	{ "hubs", PARAM_STRINGS, offsetof(struct host, hubs), .about = "`modelscope`, `huggingface` or URLs that must answer" },
 	{ "container", PARAM_STRUCT, offsetof(struct host, container), .fields = container_params, .size = sizeof(struct host_container),
 		.about = "what the container engine must be" },
@@ -81,9 +84,9 @@ host_validate(const void *spec, struct task *task, struct errors *errors)
 	check_condition(task, "cuda", host->cuda, errors);
 	if (host->container)
 		check_condition(task, "container", host->container->version, errors);
-	if (host->container && host->container->self_test) {
-		fail_at(&err, task_place(task, "container"), FAULT_BAD_VALUE, "`self_test` of `container` is not supported yet");
-		error_hint(&err, "leave it out; a target of rule `command` can do the same: `[docker, run, --rm, --gpus, all, IMAGE, nvidia-smi, -L]`");
+	if (host->container && host->container->self_test && !*host->container->self_test) {
+		fail_at(&err, task_place(task, "container"), FAULT_BAD_VALUE, "`self_test` of `container` is empty");
+		error_hint(&err, "name an image that the engine holds and that has a shell");
 		errors_add(errors, &err);
 	}
 	for (size_t i = 0; i < host->hubs.count; i++) {
@@ -142,6 +145,8 @@ summary_of(const struct host_facts *facts, struct task *task)
 		text = join(arena, text, arena_printf(arena, "%s free", units_show_size(arena, facts->disk_free)));
 	if (facts->engine)
 		text = join(arena, text, facts->engine);
+	if (facts->contained)
+		text = join(arena, text, arena_printf(arena, "%zu seen from a container", facts->contained));
 	return *text ? text : "as asked";
 }
 
@@ -160,39 +165,76 @@ put_outputs(const struct host_facts *facts, struct task *task)
 	task_output(task, "engine", facts->engine ? facts->engine : "");
 }
 
-static const char *
-judge(const struct host *host, bool settled, struct task *task)
+static void
+look_around(const struct host *host, bool settled, struct task *task, struct host_facts *facts)
 {
-	struct host_facts facts = { 0 };
-	const char *summary;
-
-	host_check_gpus(host, settled, task, &facts);
-	host_check_container(host, task, &facts);
+	host_check_gpus(host, settled, task, facts);
+	host_check_container(host, task, facts);
 	host_check_commands(host, task);
-	host_check_disk(host, settled, task, &facts);
+	host_check_disk(host, settled, task, facts);
 	if (!settled)
 		host_check_ports(host, task);
 	if (!settled && !task_offline(task))
 		host_check_hubs(host, task);
-	put_outputs(&facts, task);
-	summary = summary_of(&facts, task);
+}
+
+static const char *
+tell(const struct host_facts *facts, struct task *task)
+{
+	const char *summary = summary_of(facts, task);
+
+	put_outputs(facts, task);
 	task_summary(task, "%s", summary);
 	return summary;
 }
 
 static bool
-host_inspect(const void *spec, struct task *task, struct look *look, struct error *err)
+has_self_test(const struct host *host)
+{
+	return host->container && host->container->self_test;
+}
+
+static bool
+host_ingredients(const void *spec, struct task *task, struct error *err)
 {
 	(void)err;
-	*look = (struct look){ .state = STATE_FRESH, .judged = true, .summary = judge(spec, task_record(task) != NULL, task) };
+	host_self_test_facts(spec, task);
+	return true;
+}
+
+static bool
+host_inspect(const void *spec, struct task *task, struct look *look, struct error *err)
+{
+	struct host_facts facts = { 0 };
+
+	(void)err;
+	look_around(spec, task_record(task) != NULL, task, &facts);
+	*look = (struct look){ .state = STATE_FRESH, .summary = tell(&facts, task) };
+	/* A container has the last word, and is started by build. */
+	look->judged = task_record(task) || !has_self_test(spec) || findings_refuse(task_findings(task));
+	return true;
+}
+
+static bool
+host_estimate(const void *spec, struct task *task, struct cost *cost, struct error *err)
+{
+	const struct host *host = spec;
+
+	(void)err;
+	if (has_self_test(host))
+		cost->lines[0] = arena_printf(task_arena(task), "looks for the GPUs from a container of %s", host->container->self_test);
 	return true;
 }
 
 static bool
 host_build(const void *spec, struct task *task, struct error *err)
 {
-	(void)err;
-	judge(spec, false, task);
+	struct host_facts facts = { 0 };
+
+	look_around(spec, false, task, &facts);
+	if (!host_self_test(spec, task, &facts, err))
+		return false;
+	tell(&facts, task);
 	return true;
 }
 
@@ -205,6 +247,9 @@ const struct rule host_rule = {
 	.size = sizeof(struct host),
 	.outputs = outputs,
 	.validate = host_validate,
+	.ingredients = host_ingredients,
 	.inspect = host_inspect,
+	.estimate = host_estimate,
 	.build = host_build,
+	.sweep = oneshot_sweep,
 };

@@ -30,7 +30,7 @@ struct host_container {
 	int engine;
 	const char *version;
 	bool nvidia;
-	const char *self_test;    /* refused for now */
+	const char *self_test;    /* image to look for the GPUs from; or NULL */
 };
 
 struct host {
@@ -39,6 +39,7 @@ struct host {
 	const char *cuda;
 	struct list disk;         /* of struct host_disk */
 	struct ints ports;
+	int64_t port_count;       /* so many from each of them on */
 	struct strings hubs;
 	const struct host_container *container;
 	struct strings commands;
@@ -52,6 +53,7 @@ struct host_facts {
 	struct gpus gpus;
 	bool gpus_known;
 	const char *engine;       /* "Docker 29.0.1", or NULL */
+	size_t contained;         /* GPUs that a container has seen; 0: none was started */
 	uint64_t disk_free;       /* of the fullest path asked for */
 	bool disk_known;
 };
@@ -62,6 +64,12 @@ void host_check_disk(const struct host *host, bool settled, struct task *task, s
 void host_check_ports(const struct host *host, struct task *task);
 void host_check_commands(const struct host *host, struct task *task);
 void host_check_container(const struct host *host, struct task *task, struct host_facts *facts);
+
+/* Start a container that looks for all GPUs that are not reserved, and say why it does not see them. False if it was interrupted. Not while planning. */
+bool host_self_test(const struct host *host, struct task *task, struct host_facts *facts, struct error *err);
+
+/* What that test depends on: the driver, the GPUs, the image. */
+void host_self_test_facts(const struct host *host, struct task *task);
 
 /* Ask all hubs side by side; at most 5 s. */
 void host_check_hubs(const struct host *host, struct task *task);

@@ -9,6 +9,8 @@
 #include "engine/base/units.h"
 #include "engine/task.h"
 
+#define PORT_MOST 65535
+
 static void
 check_one_disk(const struct host_disk *disk, struct place at, bool settled, struct task *task, struct host_facts *facts)
 {
@@ -56,23 +58,27 @@ is_ours(struct task *task, int64_t port)
 	return false;
 }
 
+static void
+check_port(int64_t port, struct task *task)
+{
+	struct findings *findings = task_findings(task);
+	const char *holder = is_ours(task, port) ? NULL : process_port_holder(NULL, (int)port, task_arena(task));
+	struct finding *finding;
+
+	if (!holder)
+		return;
+	finding = findings_add(
+		findings, FAULT_PORT, task_place(task, "ports"), "port %lld is held by %s", (long long)port, holder);
+	finding_help(findings, finding,
+		"choose another port, or stop that program if it is yours: ss -ltnp 'sport = :%lld'", (long long)port);
+}
+
 void
 host_check_ports(const struct host *host, struct task *task)
 {
-	struct findings *findings = task_findings(task);
-
-	for (size_t i = 0; i < host->ports.count; i++) {
-		int64_t port = host->ports.items[i];
-		const char *holder = is_ours(task, port) ? NULL : process_port_holder(NULL, (int)port, task_arena(task));
-		struct finding *finding;
-
-		if (!holder)
-			continue;
-		finding = findings_add(
-			findings, FAULT_PORT, task_place(task, "ports"), "port %lld is held by %s", (long long)port, holder);
-		finding_help(findings, finding,
-			"choose another port, or stop that program if it is yours: ss -ltnp 'sport = :%lld'", (long long)port);
-	}
+	for (size_t i = 0; i < host->ports.count; i++)
+		for (int64_t k = 0; k < host->port_count && host->ports.items[i] + k <= PORT_MOST; k++)
+			check_port(host->ports.items[i] + k, task);
 }
 
 void

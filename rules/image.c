@@ -380,6 +380,19 @@ image_destroy(struct task *task, struct error *err)
 	return docker_image_remove(&docker, id, &missing, err);
 }
 
+/* Two targets of one definition build one image. */
+static void
+image_claims(const void *spec, struct arena *arena, struct claims *claims)
+{
+	const struct image *image = spec;
+	const char *name = image->tag ? strrchr(image->tag, '/') : NULL;
+	const char *tagged = image->tag ? strchr(name ? name : image->tag, ':') : NULL;
+
+	if (image->tag)
+		claims_add(claims, arena, &(struct claim){ .kind = "tag", .name = arena_printf(arena, "%s%s", image->tag, tagged ? "" : ":latest"),
+			.param = "tag", .shared = true });
+}
+
 const struct rule image_rule = {
 	.name = "image",
 	.about = "a container image, built from a Dockerfile or pulled",
@@ -390,6 +403,7 @@ const struct rule image_rule = {
 	.outputs = image_outputs,
 	.validate = image_validate,
 	.paths = image_paths,
+	.claims = image_claims,
 	.ingredients = image_ingredients,
 	.inspect = image_inspect,
 	.estimate = image_estimate,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "child.h"
 #include "client/process.h"
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
@@ -168,7 +169,7 @@ command_run(struct command *command, const struct strings *argv, enum fault faul
 	};
 	struct process_result result;
 
-	return process_run(&spec, task_arena(task), &result, err) && ended_well(command, &result, fault, what, err);
+	return child_run(task, &spec, &result, err) && ended_well(command, &result, fault, what, err);
 }
 
 bool
@@ -186,7 +187,7 @@ command_ask(struct command *command, const char *first, const char *second, cons
 	struct process_result result;
 	struct error ignored = { 0 };
 
-	if (!process_run(&spec, arena, &result, &ignored) || result.exit_code != 0)
+	if (!child_run(command->task, &spec, &result, &ignored) || result.exit_code != 0)
 		return false;
 	*out = result.out ? result.out : "";
 	return true;

@@ -47,9 +47,8 @@ inputs_within(const struct strings *paths, const char *path)
 	return false;
 }
 
-/* The directory in front of the first wildcard. */
-static const char *
-fixed_part(struct arena *arena, const char *pattern)
+const char *
+inputs_fixed_part(struct arena *arena, const char *pattern)
 {
 	size_t length = strcspn(pattern, "*?[");
 
@@ -71,7 +70,7 @@ expand(struct task *task, const char *pattern, const struct strings *own, struct
 	for (size_t i = 0; i < found.count; i++)
 		if (!inputs_within(own, found.items[i]))
 			strings_add(paths, arena, found.items[i]);
-	if (paths->count > before || task_is_made_later(task, fixed_part(arena, pattern)))
+	if (paths->count > before || task_is_made_later(task, inputs_fixed_part(arena, pattern)))
 		return true;
 	fail_at(err, task_place(task, "inputs"), FAULT_NO_MATCH, "no file matches `%s`", path_shown(arena, task_root(task), pattern));
 	return error_hint(err, "if another target makes these files, name it in `needs`");
@@ -254,8 +253,8 @@ read_discovered(struct task *task, const char *path, int64_t started_ns, json_t 
 }
 
 bool
-inputs_discover(struct task *task, const char *depfile, const struct inputs *inputs, const struct strings *own, int64_t started_ns,
-	const char **note, struct error *err)
+inputs_discover(struct task *task, const char *depfile, const struct inputs *inputs, const struct strings *own, const struct strings *visible,
+	int64_t started_ns, const char **note, struct error *err)
 {
 	struct arena *arena = task_arena(task);
 	json_t *files finally(json_release) = json_object();
@@ -275,7 +274,7 @@ inputs_discover(struct task *task, const char *depfile, const struct inputs *inp
 	sort_once(&paths);
 	for (size_t i = 0; i < paths.count; i++)
 		if (!is_input(inputs, paths.items[i]) && !inputs_within(own, paths.items[i]) &&
-			!read_discovered(task, paths.items[i], started_ns, files, err))
+			(!visible || inputs_within(visible, paths.items[i])) && !read_discovered(task, paths.items[i], started_ns, files, err))
 			return false;
 	*note = json_object_size(files) > 0 ? json_text(arena, files, true) : NULL;
 	return true;

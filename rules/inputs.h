@@ -13,6 +13,7 @@
 #include "engine/base/file.h"
 #include "engine/base/strings.h"
 
+struct arena;
 struct task;
 
 /* What one input was when it was looked at. */
@@ -39,13 +40,16 @@ bool inputs_unchanged(const struct inputs *before, const struct inputs *after, s
 /* E0302 unless these are what was fingerprinted. */
 bool inputs_as_fingerprinted(struct task *task, const struct inputs *inputs, struct error *err);
 
-/* Digests of the files that a depfile names, as JSON for the record: all but `inputs` and what lies in `own`. None of them may be younger than
- * `started_ns`, when the command began. */
-bool inputs_discover(struct task *task, const char *depfile, const struct inputs *inputs, const struct strings *own, int64_t started_ns,
-	const char **note, struct error *err);
+/* Digests of the files that a depfile names, as JSON for the record: all but `inputs`, what lies in `own`, and what does not lie in `visible` (NULL: all does),
+ * which is part of the image that the command ran in. None of them may be younger than `started_ns`, when the command began. */
+bool inputs_discover(struct task *task, const char *depfile, const struct inputs *inputs, const struct strings *own, const struct strings *visible,
+	int64_t started_ns, const char **note, struct error *err);
 
 /* The first file of such a note that is not what it was, in words; NULL if all are. */
 bool inputs_compare(struct task *task, const char *note, const char **what, struct error *err);
+
+/* The directory in front of a pattern's first wildcard. */
+const char *inputs_fixed_part(struct arena *arena, const char *pattern);
 
 /* Whether the path is one of these or lies below one. */
 bool inputs_within(const struct strings *paths, const char *path);

@@ -174,7 +174,21 @@ inspect(const void *spec_, struct task *task, struct look *look, struct error *e
 
 /* ---- cost ---- */
 
-/* By size alone: what is there with the right one is most likely right, and build reads it. */
+/* Recorded as a file of other content: an older version, mostly of the same size. */
+static bool
+is_other(const struct snapshot *snapshot, const char *path, const struct checksum *wanted)
+{
+	const struct record *record = task_record(snapshot->task);
+	const struct artifact *before = record ? record_artifact(record, ARTIFACT_FILE, path) : NULL;
+
+	if (!before || wanted->kind == CHECKSUM_NONE)
+		return false;
+	if (wanted->kind == CHECKSUM_SHA256)
+		return memcmp(before->digest.bytes, wanted->bytes, DIGEST_SIZE) != 0;
+	return !model_note_says(before->note, wanted, snapshot->arena);
+}
+
+/* By size and record alone: what is there with the right one is most likely right, and build reads it. */
 static uint64_t
 bytes_missing(const struct snapshot *snapshot, size_t *count)
 {
@@ -186,7 +200,8 @@ bytes_missing(const struct snapshot *snapshot, size_t *count)
 		const char *path = path_join(snapshot->arena, snapshot->spec->dir, file->path);
 		struct stat st;
 
-		if (file->size != UINT64_MAX && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->size)
+		if (file->size != UINT64_MAX && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->size &&
+			!is_other(snapshot, path, &file->checksum))
 			continue;
 		sum += file->size == UINT64_MAX ? 0 : file->size;
 		++*count;

@@ -156,6 +156,32 @@ sum_of(const struct snapshot *snapshot, const struct fetched *fetched)
 	return sum;
 }
 
+static void
+close_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* What runs that were killed while they wrote the list have left beside it: nobody holds its lock. */
+static void
+clear_leftovers(const char *directory)
+{
+	DIR *dir finally(close_dir) = opendir(directory);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+		int fd finally(close_fd) = -1;
+
+		if (!text_starts(entry->d_name, ".provision-") || !text_ends(entry->d_name, ".tmp"))
+			continue;
+		fd = path_open_below(dirfd(dir), entry->d_name, O_RDWR, 0);
+		if (fd >= 0 && fcntl(fd, F_OFD_SETLK, &whole) == 0)
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+}
+
 bool
 model_write_list(struct snapshot *snapshot, const struct fetched *fetched, struct error *err)
 {
@@ -179,7 +205,10 @@ model_write_list(struct snapshot *snapshot, const struct fetched *fetched, struc
 	json_object_set_new(list, "exclude", patterns(&spec->exclude));
 	json_object_set_new(list, "files", files);
 	text = json_text(snapshot->arena, list, false);
-	return file_make_dirs(path_dir(snapshot->arena, path), 0755, err) && file_save(path, text, strlen(text), 0644, err);
+	if (!file_make_dirs(path_dir(snapshot->arena, path), 0755, err))
+		return false;
+	clear_leftovers(path_dir(snapshot->arena, path));
+	return file_save(path, text, strlen(text), 0644, err);
 }
 
 /* ---- the record ---- */
@@ -305,13 +334,6 @@ model_build_offline(const struct model_spec *spec, struct task *task, struct err
 }
 
 /* ---- bookkeeping ---- */
-
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
 
 static DIR *
 open_parts(const char *dir)

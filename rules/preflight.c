@@ -7,6 +7,7 @@
 #include "engine/base/file.h"
 #include "engine/base/json.h"
 #include "engine/task.h"
+#include "oneshot.h"
 #include "rules.h"
 
 #define LARGEST_COUNT 1024
@@ -45,7 +46,7 @@ static const struct param params[] = {
 		.about = "`data`: the vision encoder whole on each GPU, where the model's class can" },
 	{ "limit_mm_per_prompt", PARAM_JSON, AT(limits), .about = "{image: 10, video: 0}" },
 	{ "tight", PARAM_ENUM, AT(tight), .fallback = "warn", .choices = tight_words, .about = "memory that fits with less than 10 % to spare: `warn` or `fail`" },
-	{ "in_image", PARAM_STRING, AT(in_image), .about = "image to put the same question to; not supported yet" },
+	{ "in_image", PARAM_STRING, AT(in_image), .about = "image whose own transformers is asked too, at apply; use the name of a tag, or `${image.ref}`" },
 	{ "endpoint", PARAM_STRING, AT(endpoint), .unhashed = true, .about = "base URL of the hub" },
 	{ "token", PARAM_SECRET, AT(token), .unhashed = true, .about = "for a model that is not public" },
 	{ 0 },
@@ -141,9 +142,8 @@ preflight_validate(const void *spec, struct task *task, struct errors *errors)
 			&err, FAULT_BAD_VALUE, "`gpu_memory_utilization`: %g is not above 0 and at most 1", preflight->utilization);
 		complain(task, "gpu_memory_utilization", &err, errors);
 	}
-	if (preflight->in_image || task_is_pending(task, "in_image")) {
-		fail(&err, FAULT_BAD_VALUE, "`in_image` is not supported yet");
-		error_hint(&err, "leave it out: the verdict is computed from config.json alone");
+	if (preflight->in_image && !*preflight->in_image) {
+		fail(&err, FAULT_BAD_VALUE, "`in_image` is empty");
 		complain(task, "in_image", &err, errors);
 	}
 	if (preflight->gpu_count && preflight->gpus) {
@@ -168,6 +168,7 @@ local_config(const struct preflight *spec, struct task *task)
 static bool
 preflight_ingredients(const void *spec, struct task *task, struct error *err)
 {
+	const struct preflight *preflight = spec;
 	const char *config = local_config(spec, task);
 	struct error ignored = { 0 };
 	struct digest digest;
@@ -180,7 +181,7 @@ preflight_ingredients(const void *spec, struct task *task, struct error *err)
 	if (config && !task_is_made_later(task, config) && task_digest(task, config, &digest, NULL, &ignored))
 		task_ingredient(
 			task, INGREDIENT_FILE, "file:config.json", digest_text(task_arena(task), &digest), NULL, config);
-	return true;
+	return !preflight->in_image || oneshot_ingredient(task, "auto", preflight->in_image, err);
 }
 
 /* Causes that say nothing of the model or the shape: the run goes on without a verdict. */
@@ -227,7 +228,7 @@ answer(const struct preflight *spec, const struct site *site, struct model *mode
 }
 
 static bool
-judge(const struct preflight *spec, struct task *task, const char **summary, struct error *err)
+judge(const struct preflight *spec, bool with_image, struct task *task, bool *read, const char **summary, struct error *err)
 {
 	struct model model finally(model_close) = { 0 };
 	struct site site;
@@ -238,8 +239,12 @@ judge(const struct preflight *spec, struct task *task, const char **summary, str
 		site.refusal.at = task_place(task, "gpus");
 		findings_add_error(task_findings(task), &site.refusal);
 	}
-	if (model_open(&model, spec, task, err))
-		return answer(spec, &site, &model, task, summary, err);
+	*read = model_open(&model, spec, task, err);
+	if (*read) {
+		if (!answer(spec, &site, &model, task, summary, err))
+			return false;
+		return !with_image || findings_refuse(task_findings(task)) || preflight_ask_image(spec, &model, task, err);
+	}
 	if (err->fault == FAULT_INTERRUPTED)
 		return false;
 	err->at = task_place(task, "model");
@@ -266,7 +271,9 @@ stands(const struct task *task)
 static bool
 preflight_inspect(const void *spec, struct task *task, struct look *look, struct error *err)
 {
+	const struct preflight *preflight = spec;
 	const char *config = local_config(spec, task), *summary;
+	bool read;
 
 	if (stands(task)) {
 		*look = (struct look){ .state = STATE_FRESH, .summary = task_record(task)->summary };
@@ -276,18 +283,37 @@ preflight_inspect(const void *spec, struct task *task, struct look *look, struct
 		*look = (struct look){ .state = STATE_ABSENT, .reason = REASON_OUTPUT_MISSING, .what = "config.json is not there yet" };
 		return true;
 	}
-	if (!judge(spec, task, &summary, err))
+	if (!judge(spec, false, task, &read, &summary, err))
 		return false;
 	*look = (struct look){ .state = STATE_FRESH, .judged = true, .summary = summary };
+	if (preflight->in_image && read && !findings_refuse(task_findings(task))) {
+		/* The image has the last word, and is asked by build. */
+		look->judged = false;
+		look->state = STATE_DRIFTED;
+		look->what = arena_printf(task_arena(task), "image `%s` is to be asked", preflight->in_image);
+	}
+	return true;
+}
+
+static bool
+preflight_estimate(const void *spec, struct task *task, struct cost *cost, struct error *err)
+{
+	const struct preflight *preflight = spec;
+
+	(void)err;
+	if (preflight->in_image)
+		cost->lines[0] = arena_printf(task_arena(task), "asks the transformers of image %s", preflight->in_image);
 	return true;
 }
 
 static bool
 preflight_build(const void *spec, struct task *task, struct error *err)
 {
+	const struct preflight *preflight = spec;
 	const char *summary;
+	bool read;
 
-	if (!judge(spec, task, &summary, err))
+	if (!judge(preflight, preflight->in_image != NULL, task, &read, &summary, err))
 		return false;
 	task_summary(task, "%s", summary);
 	return true;
@@ -304,5 +330,7 @@ const struct rule preflight_rule = {
 	.validate = preflight_validate,
 	.ingredients = preflight_ingredients,
 	.inspect = preflight_inspect,
+	.estimate = preflight_estimate,
 	.build = preflight_build,
+	.sweep = oneshot_sweep,
 };

@@ -1,6 +1,7 @@
 /* preflight.h - can this model run in this shape on these GPUs: the parts that the rule `preflight` is made of.
  *
- * site: the GPUs at hand. model: the numbers of a repository, read from a few kilobytes. report: the answer as findings. */
+ * site: the GPUs at hand. model: the numbers of a repository, read from a few kilobytes. report: the answer as findings. image: the same
+ * question to the transformers of a container image. */
 #pragma once
 
 #include <stdbool.h>
@@ -30,7 +31,7 @@ struct preflight {
 	int encoder_mode;
 	const char *limits;       /* JSON */
 	int tight;
-	const char *in_image;     /* refused for now */
+	const char *in_image;     /* whose transformers is asked too; or NULL */
 };
 
 enum { TIGHT_WARN, TIGHT_FAIL };
@@ -55,6 +56,7 @@ struct model {
 	struct hub_source source;
 	const char *name;         /* "zai-org/AutoGLM-Phone-9B" */
 	const char *commit;       /* or "" */
+	const char *config;       /* text of config.json */
 	struct architecture architecture;
 	bool headers;             /* safetensors headers were read: the weights are exact */
 	const char *headers_problem; /* why not, or NULL */
@@ -82,6 +84,10 @@ struct answer {
 
 /* Adds findings and outputs; returns the summary. */
 const char *report_answer(const struct answer *answer, struct task *task);
+
+/* Put the question to the image's own transformers: in a container without network that sees config.json alone. Adds a finding if it reads other numbers (E0409) or cannot be
+ * asked (W0410). Not while planning. */
+bool preflight_ask_image(const struct preflight *spec, const struct model *model, struct task *task, struct error *err);
 
 /* The question could not be put to the hub: a warning and the verdict `unasked`. Returns the summary. */
 const char *report_unasked(const struct preflight *spec, struct task *task, const struct error *cause);

@@ -61,6 +61,7 @@ read_config(struct model *model, struct task *task, struct error *err)
 		return fail(err, FAULT_PROTOCOL, "config.json is larger than %zu bytes", CONFIG_LIMIT);
 	if (!architecture_read(text.data, text.size, task_arena(task), &model->architecture, err))
 		return false;
+	model->config = arena_copy(task_arena(task), text.data);
 	digest_of(text.data, text.size, &digest);
 	task_material(task,
 		arena_printf(task_arena(task), "%s/config.json", hub_source_name(&model->source, task_arena(task))),

@@ -42,6 +42,25 @@ read_elements(const json_t *shape, struct tensor *tensor)
 	return true;
 }
 
+/* Whether so many elements of a type that is known take so many bytes. */
+static bool
+fits_type(const struct tensor *tensor)
+{
+	static const struct {
+		const char *name;
+		uint64_t bits;
+	} types[] = { { "F4", 4 }, { "BOOL", 8 }, { "U8", 8 }, { "I8", 8 }, { "F8_E4M3", 8 }, { "F8_E5M2", 8 }, { "F8_E8M0", 8 }, { "I16", 16 },
+		{ "U16", 16 }, { "F16", 16 }, { "BF16", 16 }, { "I32", 32 }, { "U32", 32 }, { "F32", 32 }, { "I64", 64 }, { "U64", 64 }, { "F64", 64 },
+		{ "C64", 64 } };
+	uint64_t bits;
+
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+		if (strcmp(tensor->dtype, types[i].name) == 0)
+			return !__builtin_mul_overflow(tensor->elements, types[i].bits, &bits) && bits % 8 == 0 &&
+				bits / 8 == tensor->end - tensor->begin;
+	return true;
+}
+
 static bool
 read_tensor(const char *name, const json_t *value, struct arena *arena, struct tensor *tensor)
 {
@@ -57,7 +76,7 @@ read_tensor(const char *name, const json_t *value, struct arena *arena, struct t
 	tensor->dtype = arena_copy(arena, dtype);
 	tensor->begin = (uint64_t)json_integer_value(begin);
 	tensor->end = (uint64_t)json_integer_value(end);
-	return true;
+	return fits_type(tensor);
 }
 
 static int

@@ -326,15 +326,39 @@ resume_all(struct site *site, const struct instances *recorded, struct instances
 	return true;
 }
 
+/* Asked before anything is touched: without what was put aside, the new one is all there is. */
+static bool
+find_lost(struct site *site, const struct instances *recorded, bool *lost, struct error *err)
+{
+	struct instance_state state;
+
+	for (size_t i = 0; i < recorded->count; i++) {
+		struct instance *instance = &recorded->items[i];
+		if (!instance->runtime->look(site, instance, &state, err))
+			return false;
+		if (!state.gone)
+			continue;
+		task_lost(site->task, "%s %.12s of run %s was removed: there is nothing to put back", instance->runtime->words, instance->id, instance->run);
+		*lost = true;
+		break;
+	}
+	return true;
+}
+
 static bool
 service_revert(struct task *task, struct error *err)
 {
 	struct site site finally(site_finish) = { 0 };
 	struct instances recorded, resumed = { 0 };
 	const atomic_bool *cancel = task_cancel(task);
+	bool lost = false;
 
 	site_init(&site, task, NULL);
-	if (!service_instances(task_record(task), site.arena, &recorded, err) || !service_sweep(&site, &recorded, err))
+	if (!service_instances(task_record(task), site.arena, &recorded, err) || !find_lost(&site, &recorded, &lost, err))
+		return false;
+	if (lost)
+		return true;
+	if (!service_sweep(&site, &recorded, err))
 		return false;
 	resumed.items = arena_array(site.arena, recorded.count + 1, sizeof *resumed.items);
 	if (!resume_all(&site, &recorded, &resumed, err))
@@ -382,6 +406,7 @@ const struct rule service_rule = {
 	.size = sizeof(struct service),
 	.outputs = service_outputs,
 	.validate = service_validate,
+	.claims = service_claims,
 	.ingredients = service_ingredients,
 	.inspect = service_inspect,
 	.estimate = service_estimate,

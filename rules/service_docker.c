@@ -57,18 +57,6 @@ mounts_of(const struct service *spec)
 }
 
 static json_t *
-devices_of(const struct instance *instance, bool podman, struct arena *arena)
-{
-	json_t *ids = json_array();
-
-	for (size_t i = 0; i < instance->gpus.count; i++)
-		append(ids, json_string(podman ? arena_printf(arena, "nvidia.com/gpu=%s", instance->gpus.items[i]) : instance->gpus.items[i]));
-	if (podman)
-		return json_pack("[{s:s,s:o}]", "Driver", "cdi", "DeviceIDs", ids);
-	return json_pack("[{s:s,s:i,s:o,s:[[s]],s:{}}]", "Driver", "", "Count", 0, "DeviceIDs", ids, "Capabilities", "gpu", "Options");
-}
-
-static json_t *
 ulimits_of(const struct service *spec)
 {
 	json_t *limits = json_array();
@@ -93,7 +81,7 @@ host_config_of(const struct service *spec, const struct instance *instance, cons
 	if (spec->shm_size)
 		set(config, "ShmSize", json_integer(spec->shm_size));
 	if (instance->gpus.count)
-		set(config, "DeviceRequests", devices_of(instance, podman, arena));
+		set(config, "DeviceRequests", docker_gpu_request(podman, &instance->gpus));
 	/* Podman knows no max-file, and keeps its logs in a form of its own. */
 	if (!podman)
 		set(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "5"));
@@ -234,6 +222,7 @@ docker_look(struct site *site, struct instance *instance, struct instance_state 
 	*state = (struct instance_state){ .exit_code = -1 };
 	if (missing) {
 		state->detail = "the container was removed";
+		state->gone = true;
 		return true;
 	}
 	const char *detail = json_string_at(container, "State.Error");

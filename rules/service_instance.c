@@ -186,14 +186,18 @@ service_report(struct task *task, const struct instances *instances)
 }
 
 const char *
+instance_address(const struct instance *instance)
+{
+	if (strcmp(instance->host, "0.0.0.0") == 0 || strcmp(instance->host, "localhost") == 0)
+		return "127.0.0.1";
+	return strcmp(instance->host, "::") == 0 ? "::1" : instance->host;
+}
+
+const char *
 instance_url(const struct instance *instance, const char *path, struct arena *arena)
 {
-	const char *host = instance->host;
+	const char *host = instance_address(instance);
 
-	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "localhost") == 0)
-		host = "127.0.0.1";
-	else if (strcmp(host, "::") == 0)
-		host = "::1";
 	return arena_printf(arena, strchr(host, ':') ? "http://[%s]:%lld%s" : "http://%s:%lld%s", host, (long long)instance->port, path);
 }
 

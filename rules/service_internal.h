@@ -110,6 +110,7 @@ struct site {
 
 struct instance_state {
 	bool running;
+	bool gone;                /* for good: it cannot be started again */
 	bool known;               /* the runtime can tell how it ended */
 	int exit_code;            /* -1: by a signal */
 	int signal;
@@ -140,6 +141,7 @@ extern const struct runtime docker_runtime, process_runtime;
 /* ---- service_params.c */
 extern const struct param service_params[];
 extern const struct output service_outputs[];
+void service_claims(const void *filled, struct arena *arena, struct claims *claims);
 void service_validate(const void *filled, struct task *task, struct errors *errors);
 
 /* ---- service_site.c */
@@ -158,8 +160,19 @@ const char *instance_note(const struct instance *instance, struct arena *arena);
 bool instance_parse(const struct artifact *artifact, struct arena *arena, struct instance *instance, struct error *err);
 bool service_instances(const struct record *record, struct arena *arena, struct instances *instances, struct error *err); /* NULL: none */
 void service_report(struct task *task, const struct instances *instances); /* outputs and artifacts */
+const char *instance_address(const struct instance *instance); /* numeric, as reached from here */
 const char *instance_url(const struct instance *instance, const char *path, struct arena *arena); /* as reached from here */
 bool instances_collide(const struct instance *a, const struct instance *b); /* need one port or GPU */
+
+/* ---- service_log.c
+ * The log of a process is a file that it appends to by itself. Nobody stands between the two: a program that copied its output would have to outlive every run, and its
+ * death would be the service's (SIGPIPE, or a full pipe); a limit on the file's size (RLIMIT_FSIZE) would hold for all that the service writes. So each instance has a
+ * log of its own, the last 3 of instances that are gone stay, and each run that may change something cuts one of more than 64 MiB: its last 16 MiB move to LOG.1.
+ * Between two runs it can grow: who never runs `apply` for months runs it from a timer, or uses containers, whose engine bounds their logs. */
+bool service_place_log(struct site *site, struct instance *instance, struct error *err); /* choose instance->log */
+bool service_remove_log(const char *log, struct arena *arena, struct error *err);
+bool service_prune_logs(struct site *site, const struct instances *keep, struct error *err);
+bool service_cut_logs(const char *state_dir, struct arena *arena, struct error *err);
 
 /* ---- service_args.c */
 bool service_args(const char *json, struct arena *arena, struct strings *argv, struct error *err);

@@ -168,3 +168,22 @@ service_validate(const void *filled, struct task *task, struct errors *errors)
 	check_gpus(spec, task, errors);
 	check_values(spec, task, errors);
 }
+
+/* The one address that a claim holds at; NULL: every address of the host. */
+static const char *
+claimed_address(const char *host)
+{
+	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+		return NULL;
+	return strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+}
+
+void
+service_claims(const void *filled, struct arena *arena, struct claims *claims)
+{
+	const struct service *spec = filled;
+
+	for (int64_t i = 0; spec->host && spec->port && i < spec->replicas; i++)
+		claims_add(claims, arena, &(struct claim){ .kind = "port", .name = arena_printf(arena, "%lld", (long long)(spec->port + i)),
+			.where = claimed_address(spec->host), .param = "port" });
+}

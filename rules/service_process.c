@@ -1,6 +1,5 @@
 #include "service_internal.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,7 +12,6 @@
 #include "engine/task.h"
 
 #define MOST_TAGGED 512
-#define TAG "PROVISION_INSTANCE"
 
 static const char *
 join_uuids(const struct strings *gpus, struct arena *arena)
@@ -29,9 +27,8 @@ static bool
 process_prepare(struct site *site, const struct service *spec, struct instance *instance, struct error *err)
 {
 	struct strings args = { 0 };
-	const char *runtime = arena_printf(site->arena, "%s/runtime", task_state_dir(site->task));
 
-	if (!service_args(spec->args, site->arena, &args, err) || !file_make_dirs(runtime, 0700, err))
+	if (!service_args(spec->args, site->arena, &args, err) || !service_place_log(site, instance, err))
 		return false;
 	for (size_t i = 0; i < spec->command.count; i++)
 		strings_add(&instance->argv, site->arena, service_fill(spec->command.items[i], instance, site->arena));
@@ -42,8 +39,6 @@ process_prepare(struct site *site, const struct service *spec, struct instance *
 	for (size_t i = 0; i < spec->env.count; i++)
 		pairs_set(&instance->env, site->arena, spec->env.items[i].key, spec->env.items[i].value);
 	instance->workdir = task_workdir(site->task);
-	instance->log = arena_printf(site->arena, "%s/%s-%lld-%s.log", runtime, task_target(site->task), (long long)instance->replica,
-		instance->intent);
 	return true;
 }
 
@@ -116,13 +111,18 @@ process_read_log(struct site *site, struct instance *instance, void (*output)(vo
 	return true;
 }
 
+/* An answer on its port is its own only if it listens there. */
 static bool
 process_became_ready(struct site *site, struct instance *instance, struct error *err)
 {
-	(void)site;
-	(void)err;
 	follow_exec(&instance->process);
-	return true;
+	const char *holder = process_port_stranger(instance_address(instance), (int)instance->port, &instance->process, instance->tag, site->arena);
+	if (!holder)
+		return true;
+	fail_at(err, task_place(site->task, "port"), FAULT_PORT_HELD, "port %lld on %s is held by %s, not by the service that was started", (long long)instance->port,
+		instance->host, holder);
+	error_label(err, "held by %s", holder);
+	return error_hint(err, "choose another `port`, or stop who holds it; a service must listen on {host} and {port}");
 }
 
 /* Sessions of processes that carry the tag: its leader, or, where that has ended, whoever outlived it. Children may have made sessions of their own. */
@@ -138,10 +138,10 @@ stop_tagged(struct site *site, const char *tag, const struct instances *keep, in
 		bool kept = false;
 
 		for (size_t k = 0; k < keep->count && !kept; k++)
-			kept = keep->items[k].runtime == &process_runtime && procfs_has_variable(found[i].pid, TAG, keep->items[k].tag);
+			kept = keep->items[k].runtime == &process_runtime && procfs_has_variable(found[i].pid, PROCESS_TAG, keep->items[k].tag);
 		if (kept || !process_is_alive(&found[i]) || !procfs_stat(found[i].pid, &stat))
 			continue;
-		if (stat.session != found[i].pid && !(procfs_has_variable(stat.session, TAG, tag) && process_identify(stat.session, &leader))) {
+		if (stat.session != found[i].pid && !(procfs_has_variable(stat.session, PROCESS_TAG, tag) && process_identify(stat.session, &leader))) {
 			/* Without its leader a session is not ours as a whole: a start time that never was makes the mark of each member decide. */
 			leader.pid = stat.session;
 			leader.start = 0;
@@ -158,6 +158,7 @@ process_halt(struct site *site, struct instance *instance, struct error *err)
 {
 	static const struct instances nothing = { 0 };
 
+	follow_exec(&instance->process);
 	return process_stop(&instance->process, instance->tag, instance->stop_timeout, err) &&
 		stop_tagged(site, instance->tag, &nothing, instance->stop_timeout, err);
 }
@@ -165,9 +166,7 @@ process_halt(struct site *site, struct instance *instance, struct error *err)
 static bool
 process_remove(struct site *site, struct instance *instance, struct error *err)
 {
-	if (!process_halt(site, instance, err))
-		return false;
-	return unlink(instance->log) == 0 || errno == ENOENT || fail_errno(err, "remove `%s`", instance->log);
+	return process_halt(site, instance, err) && service_remove_log(instance->log, site->arena, err);
 }
 
 /* The tag of a process is in its environment for good, so the new one gets a new tag, and an intent of its own. */
@@ -192,7 +191,7 @@ process_sweep(struct site *site, const struct instances *keep, struct error *err
 {
 	const char *prefix = service_tag_prefix(site->task, site->arena);
 
-	return !*prefix || stop_tagged(site, prefix, keep, task_grace(site->task), err);
+	return !*prefix || (stop_tagged(site, prefix, keep, task_grace(site->task), err) && service_prune_logs(site, keep, err));
 }
 
 static bool

@@ -225,10 +225,12 @@ ask(struct followers *followers, struct follower *follower, struct error *err)
 		follower->stage.done = follower->stage.total = 0;
 		return true;
 	}
+	if (!instance->runtime->became_ready(follower->site, follower->instance, err))
+		return false;
 	follower->ready = true;
 	tell_name(follower, "health 200");
 	follower->instance->ready_ms = clock_monotonic_ms() - followers->started + 1; /* 0 means that it never was */
-	return instance->runtime->became_ready(follower->site, follower->instance, err);
+	return true;
 }
 
 static bool

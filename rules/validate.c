@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "child.h"
 #include "client/process.h"
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
@@ -366,7 +367,7 @@ run_command(struct session *session, const struct check *check, struct place at,
 
 	memcpy(argv, check->command.items, check->command.count * sizeof *argv);
 	spec.argv = argv;
-	if (!process_run(&spec, arena, &result, err)) {
+	if (!child_run(session->task, &spec, &result, err)) {
 		err->at = at;
 		return error_wrap(err, "check `%s`", check->name);
 	}

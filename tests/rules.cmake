@@ -14,6 +14,8 @@ target_compile_definitions(rules_architecture_test PRIVATE MODELS="${CMAKE_CURRE
 unit_test(rules/gpuset rules)
 unit_test(rules/command fakes rules engine clients base)
 target_sources(rules_command_test PRIVATE fake/site.c)
+unit_test(rules/oneshot fakes rules engine clients base)
+target_sources(rules_oneshot_test PRIVATE fake/site.c fake/engine.c)
 unit_test(rules/depfile rules)
 unit_test(rules/directory fakes rules engine clients base)
 target_sources(rules_directory_test PRIVATE fake/site.c)

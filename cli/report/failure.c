@@ -77,6 +77,15 @@ show_findings(struct out *out, const struct failure_view *view, const struct fin
 }
 
 void
+failure_show_advice(struct out *out, const struct failure_view *view, const struct event *event)
+{
+	for (size_t i = 0; event->findings && i < event->findings->count; i++)
+		if (event->findings->items[i].late)
+			diagnostic_print(out, view->form,
+				&(struct diagnostic){ .finding = &event->findings->items[i], .sources = view->sources });
+}
+
+void
 failure_show(struct out *out, const struct failure_view *view, const struct event *event)
 {
 	struct arena arena finally(arena_finish) = { 0 };

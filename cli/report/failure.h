@@ -15,5 +15,8 @@ struct failure_view {
 
 void failure_show(struct out *out, const struct failure_view *view, const struct event *event);
 
+/* What only the work could find of a target that ended well. */
+void failure_show_advice(struct out *out, const struct failure_view *view, const struct event *event);
+
 /* The last `lines` lines of a log file, indented. Says nothing about a log that is not there. */
 void failure_log_tail(struct out *out, const char *path, unsigned lines);

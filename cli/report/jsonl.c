@@ -304,14 +304,23 @@ ended(struct jsonl *jsonl, const struct event *event, json_t *line)
 	set(line, "same", json_boolean(event->result == RESULT_SAME));
 	set_seconds(line, "seconds", event->duration);
 	if (ok && event->removes) {
-		set(line, "msg", json_string("removed"));
+		set(line, "msg", json_string(event->text ? event->text : "removed"));
 	} else if (ok && event->record) {
 		set(line, "fingerprint", digest_json(&event->record->fingerprint));
 		set(line, "outputs", outputs_json(event->record));
 		set_text(line, "msg", event->record->summary);
-	} else if (!ok && event->error) {
-		set_text(line, "msg", event->error->text);
+	} else if (!ok) {
+		set_text(line, "msg", event->error ? event->error->text : event->text);
 	}
+}
+
+/* What only the work could find of a target that ended well. */
+static void
+advise(struct jsonl *jsonl, const struct findings *findings)
+{
+	for (size_t i = 0; findings && i < findings->count; i++)
+		if (findings->items[i].late)
+			jsonl_diagnostic(jsonl, &(struct diagnostic){ .finding = &findings->items[i], .sources = jsonl->sources });
 }
 
 /* Why a target failed: its findings, or its error. */
@@ -321,6 +330,8 @@ explain(struct jsonl *jsonl, const struct event *event)
 	struct findings one;
 	const struct findings *findings = event->findings;
 
+	if (event->result == RESULT_OK)
+		advise(jsonl, findings);
 	if (event->result != RESULT_FAILED || (!event->error && !findings))
 		return;
 	if (!findings || (event->error && !findings_refuse(findings))) {

@@ -283,6 +283,8 @@ ended(struct live *live, const struct event *event, struct arena *arena)
 		units_show_duration(arena, event->duration));
 	if (event->result == RESULT_FAILED)
 		failure_show(live->out, &live->failures, event);
+	else
+		failure_show_advice(live->out, &live->failures, event);
 	pace_drop(&live->pace, event->target);
 	note_state(live, event->target, ENDED);
 }

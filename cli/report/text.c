@@ -106,6 +106,8 @@ ended(struct text_report *report, const struct event *event, struct arena *arena
 	line(report, event, arena, text);
 	if (bad)
 		failure_show(report->out, &report->failures, event);
+	else
+		failure_show_advice(report->out, &report->failures, event);
 }
 
 static void

@@ -332,12 +332,12 @@ words_ended(const struct event *event, const struct pace_row *row, bool check, s
 		if (event->kind == EVENT_REVERTED)
 			return "the old one is back";
 		if (row && row->removing)
-			return "removed";
+			return event->text ? event->text : "removed";
 		return summary && *summary ? summary : check ? "passed" : "done";
 	case RESULT_SAME:
 		return "up to date after all";
 	case RESULT_SKIPPED:
-		return "skipped";
+		return event->text ? event->text : "skipped";
 	case RESULT_INTERRUPTED:
 		return "stopped";
 	case RESULT_FAILED:

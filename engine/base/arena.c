@@ -122,6 +122,7 @@ arena_rewind(struct arena *arena, struct arena_mark mark)
 	size_t end = arena->used;
 
 	while (chunk != mark.chunk) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the mark is of this arena */
 		struct arena_chunk *next = chunk->next;
 
 		free(chunk);

@@ -64,7 +64,7 @@ set(struct error *err, struct place at, enum fault fault, const char *format, va
 }
 
 bool
-fail(struct error *err, enum fault fault, const char *format, ...)
+(fail)(struct error *err, enum fault fault, const char *format, ...)
 {
 	va_list args;
 
@@ -75,7 +75,7 @@ fail(struct error *err, enum fault fault, const char *format, ...)
 }
 
 bool
-fail_at(struct error *err, struct place at, enum fault fault, const char *format, ...)
+(fail_at)(struct error *err, struct place at, enum fault fault, const char *format, ...)
 {
 	va_list args;
 
@@ -104,7 +104,7 @@ fault_of_errno(int number)
 }
 
 bool
-fail_errno(struct error *err, const char *format, ...)
+(fail_errno)(struct error *err, const char *format, ...)
 {
 	int number = errno;
 	/* Not strerror: the words must not depend on the locale, nor on another thread. */
@@ -124,7 +124,7 @@ fail_errno(struct error *err, const char *format, ...)
 }
 
 bool
-error_wrap(struct error *err, const char *format, ...)
+(error_wrap)(struct error *err, const char *format, ...)
 {
 	char context[sizeof err->text];
 	char whole[2 * sizeof err->text + 3];
@@ -141,7 +141,7 @@ error_wrap(struct error *err, const char *format, ...)
 }
 
 bool
-error_hint(struct error *err, const char *format, ...)
+(error_hint)(struct error *err, const char *format, ...)
 {
 	va_list args;
 
@@ -154,7 +154,7 @@ error_hint(struct error *err, const char *format, ...)
 }
 
 bool
-error_label(struct error *err, const char *format, ...)
+(error_label)(struct error *err, const char *format, ...)
 {
 	va_list args;
 

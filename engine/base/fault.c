@@ -320,6 +320,25 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"weight shape\", use a smaller tensor parallel size, a checkpoint with smaller groups, or the "
 		"unquantised one.",
 	},
+	[FAULT_IMAGE_DISAGREES] = {
+		"E0409", INFEASIBLE, "the transformers of the image reads another model out of config.json",
+		"`in_image` puts the question of the preflight to the image's own transformers as well: `AutoConfig` "
+		"reads the same config.json in a container without a network, and with `trust_remote_code` off. Either "
+		"it gave other numbers than this program reads (heads, layers, sizes), and then the shapes that were "
+		"computed may not be the ones that the server will find; or it does not know the type of the model, "
+		"and then the server cannot start. The message has both numbers, or the library's words.\n"
+		"\n"
+		"Use an image whose transformers was made for this model: a newer one, or a Dockerfile that pins it. A "
+		"type that vLLM has a class of its own for is not refused. If you are sure that the image is wrong "
+		"about itself, leave `in_image` out.",
+	},
+	[FAULT_IMAGE_UNASKED] = {
+		"W0410", ADVICE, "the transformers of the image could not be asked",
+		"`in_image` names an image that has no `python3` or no transformers, or whose transformers does not "
+		"read this config.json for another reason than the type of the model: it may want the repository's own "
+		"code, for instance. The verdict stands as it does without `in_image`: computed from config.json. Name "
+		"the image that will serve the model, or leave the parameter out.",
+	},
 
 	/* E05: host */
 	[FAULT_NO_DRIVER] = {
@@ -485,7 +504,9 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"from there, so running the same command again is always right. If it fails at once each time, look "
 		"at the name (DNS), the proxy (`HTTPS_PROXY`, `NO_PROXY`), the clock (certificates) and the "
 		"firewall. A certificate that cannot be verified is never ignored; a private authority is made known "
-		"with `SSL_CERT_FILE`. `mirrors:` gives a target more places to ask.",
+		"with `SSL_CERT_FILE`. `mirrors:` gives a target more places to ask. A connection on which next to "
+		"nothing comes for 30 s is given up and asked for again; a line that is slower, or a run that cannot "
+		"wait, sets `PROVISION_STALL_TIMEOUT=2m`, and `PROVISION_RETRY_PAUSE=5s` for the first pause (1 s).",
 	},
 	[FAULT_HUB_NOT_FOUND] = {
 		"E0602", STATUS_NO_INPUT, CLASS_NONE, "the hub has no such repository, revision or file",
@@ -607,7 +628,8 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"  journalctl -u docker -n 50\n"
 		"\n"
 		"What this run had asked for carries its label, so that the next run finds it and cleans up. Run the "
-		"same command again.",
+		"same command again. An engine that is silent is waited for between half a minute and ten minutes, by "
+		"what it was asked; `PROVISION_ENGINE_TIMEOUT=20s` sets a lower limit for all of it.",
 	},
 	[FAULT_BUILD] = {
 		"E0702", STATUS_FAILED, CLASS_NONE, "the image could not be built",

@@ -78,6 +78,8 @@ enum fault {
 	FAULT_TIGHT,            /* W0406 */
 	FAULT_MODEL_CODE,       /* W0407 the repository asks for its own code to be run */
 	FAULT_QUANTISED,        /* W0408 the quantisation may refuse this shape */
+	FAULT_IMAGE_DISAGREES,  /* E0409 the transformers of the image reads another model */
+	FAULT_IMAGE_UNASKED,    /* W0410 the transformers of the image could not be asked */
 	/* E05: host */
 	FAULT_NO_DRIVER,        /* E0501 */
 	FAULT_GPU_COUNT,        /* E0502 */

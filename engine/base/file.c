@@ -177,6 +177,8 @@ file_save(const char *path, const void *bytes, size_t size, mode_t mode, struct 
 	fd = open_retry(AT_FDCWD, beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fail_errno(err, "create a file in `%s`", directory);
+	/* Whoever clears away what killed runs left sees by it that this one is still being written. */
+	fcntl(fd, F_OFD_SETLK, &(struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET });
 	if (!file_write_all(fd, bytes, size, err)) {
 		unlink(beside);
 		return error_wrap(err, "`%s`", path);
@@ -241,18 +243,31 @@ sync_parent(int parent)
 	return fd >= 0 && sync_names(fd);
 }
 
-static bool
-make_dir(int parent, const char *name, mode_t mode)
+/* A directory that has its name and not yet its mode, nor is that name durable: who is killed in between leaves it to the next one. Nobody asks for such a mode. */
+#define UNFINISHED (S_ISVTX | 0700)
+
+bool
+file_is_unfinished(int fd)
 {
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (st.st_mode & (07777 & ~(mode_t)S_ISGID)) == UNFINISHED && st.st_uid == geteuid();
+}
+
+bool
+file_make_dir(int parent, const char *name, mode_t mode)
+{
+	bool made = mkdirat(parent, name, UNFINISHED) == 0;
 	int fd finally(close_fd) = -1;
 	struct stat st;
 
-	if (mkdirat(parent, name, 0700) < 0)
-		return errno == EEXIST;
+	if (!made && errno != EEXIST)
+		return false;
 	fd = open_retry(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (!made && !file_is_unfinished(fd))
+		return true;
 	/* fchmod, since the umask is ours; setgid comes from the parent and stays. */
-	return fd >= 0 && fstat(fd, &st) == 0 && fchmod(fd, mode | (st.st_mode & S_ISGID)) == 0 && sync_names(fd) &&
-	       sync_parent(parent);
+	return fd >= 0 && sync_parent(parent) && fstat(fd, &st) == 0 && fchmod(fd, mode | (st.st_mode & S_ISGID)) == 0 && sync_names(fd);
 }
 
 bool
@@ -276,8 +291,9 @@ file_make_dirs(const char *path, mode_t mode, struct error *err)
 		name = arena_copy_bytes(&arena, at, length);
 		at += length;
 		fd = open_retry(parent, name, O_PATH | O_DIRECTORY, 0);
-		if (fd < 0 && errno == ENOENT) {
-			if (!make_dir(parent, name, at[strspn(at, "/")] ? 0755 : mode))
+		if (fd < 0 ? errno == ENOENT : file_is_unfinished(fd)) {
+			close_fd(&fd);
+			if (!file_make_dir(parent, name, at[strspn(at, "/")] ? 0755 : mode))
 				return fail_errno(err, "create the directory `%.*s`", (int)(at - path), path);
 			fd = open_retry(parent, name, O_PATH | O_DIRECTORY, 0);
 			if (fd < 0 && errno == ENOENT)

@@ -44,6 +44,12 @@ bool file_sync_close(int *fd, const char *path, struct error *err);
 /* fsync the directory itself. */
 bool file_sync_dir(const char *path, struct error *err);
 
+/* Make one directory below `parent`, durably; fine if it is there, and finished if a run was killed while making it. errno. */
+bool file_make_dir(int parent, const char *name, mode_t mode);
+
+/* Whether this is a directory that file_make_dir() did not come to finish. */
+bool file_is_unfinished(int fd);
+
 /* Make the directory and its missing parents (mode 0755, made durable); fine if it is there. E0906 names what is in the way. */
 bool file_make_dirs(const char *path, mode_t mode, struct error *err);
 

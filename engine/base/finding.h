@@ -10,6 +10,7 @@
 
 struct finding {
 	enum fault fault;
+	bool late;                /* only the work itself could find it: no plan has told it */
 	bool advice;              /* does not fail the check, whatever the code's letter */
 	struct place at;
 	const char *text;         /* one sentence, what is wrong */

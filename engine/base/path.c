@@ -127,27 +127,6 @@ path_open_below(int dirfd, const char *name, int flags, mode_t mode)
 	return fd;
 }
 
-/* Some file systems have nothing to sync in a directory and say EINVAL. */
-static bool
-sync_names(int fd)
-{
-	return fsync(fd) == 0 || errno == EINVAL;
-}
-
-/* Make a directory in `parent`, which is open for reading, durably; fine if it is there. */
-static bool
-make_below(int parent, const char *name)
-{
-	int fd finally(close_fd) = -1;
-	struct stat st;
-
-	if (mkdirat(parent, name, 0700) < 0)
-		return errno == EEXIST;
-	fd = path_open_below(parent, name, O_RDONLY | O_DIRECTORY, 0);
-	return fd >= 0 && fstat(fd, &st) == 0 && fchmod(fd, 0755 | (st.st_mode & S_ISGID)) == 0 && sync_names(fd) &&
-	       sync_names(parent);
-}
-
 int
 path_open_parent(int dirfd, const char *name, bool create, const char **last)
 {
@@ -170,8 +149,10 @@ path_open_parent(int dirfd, const char *name, bool create, const char **last)
 		if (!name[length])
 			break;
 		fd = path_open_below(at, part, O_RDONLY | O_DIRECTORY, 0);
-		if (fd < 0 && errno == ENOENT && create)
-			fd = make_below(at, part) ? path_open_below(at, part, O_RDONLY | O_DIRECTORY, 0) : -1;
+		if (create && (fd < 0 ? errno == ENOENT : file_is_unfinished(fd))) {
+			close_fd(&fd);
+			fd = file_make_dir(at, part, 0755) ? path_open_below(at, part, O_RDONLY | O_DIRECTORY, 0) : -1;
+		}
 		if (fd < 0)
 			return give_up(&at, errno);
 		close(at);

@@ -370,6 +370,38 @@ secret_redact(const char *text, size_t size, struct buf *out)
 	buf_add(out, text + clean, size - clean);
 }
 
+size_t
+secret_longest(void)
+{
+	size_t longest;
+
+	if (secret_none_loaded())
+		return 0;
+	pthread_rwlock_rdlock(&lock);
+	longest = form_count > 0 ? forms[0].length : 0;
+	pthread_rwlock_unlock(&lock);
+	return longest;
+}
+
+size_t
+secret_open_end(const char *text, size_t size)
+{
+	size_t open = 0;
+
+	if (secret_none_loaded())
+		return 0;
+	pthread_rwlock_rdlock(&lock);
+	for (size_t i = 0; i < form_count; i++) {
+		size_t length = forms[i].length - 1 < size ? forms[i].length - 1 : size;
+
+		while (length > open && memcmp(text + size - length, forms[i].text, length) != 0)
+			length--;
+		open = length > open ? length : open;
+	}
+	pthread_rwlock_unlock(&lock);
+	return open;
+}
+
 bool
 secret_none_loaded(void)
 {

@@ -36,6 +36,12 @@ void secret_redact(const char *text, size_t size, struct buf *out);
 /* Whether nothing would be replaced: the cheap common case. */
 bool secret_none_loaded(void);
 
+/* Bytes of the longest spelling that is replaced; 0 if nothing is. At most three times what a secret may have. */
+size_t secret_longest(void);
+
+/* Bytes at the end of `text` that may be the beginning of a secret. */
+size_t secret_open_end(const char *text, size_t size);
+
 /* Whether a manifest value looks like a secret itself (`hf_` and 30 more, `ms-`, `sk-`, PEM, JWT). */
 bool secret_looks_like_one(const char *text);
 

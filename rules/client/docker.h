@@ -57,9 +57,22 @@ bool docker_registry_digest(struct docker *docker, const char *ref, const char *
 /* Whether the user's config.json has credentials, or a helper that may have them, for the registry of `ref`: then only the command line can pull it. */
 bool docker_has_login(const char *ref, struct arena *arena);
 
+/* Devices for `HostConfig.DeviceRequests`: the GPUs with these UUIDs, all of them if there are none. The caller owns it. */
+json_t *docker_gpu_request(bool podman, const struct strings *uuids);
+
+/* Whether root in a container is an ordinary user of the host: the one whose engine it is. */
+bool docker_is_rootless(struct docker *docker, bool *rootless, struct error *err);
+
 /* Log so far, demultiplexed, from `since` ("", or seconds since 1970 with a fraction, or RFC 3339). */
 bool docker_logs(struct docker *docker, const char *id, bool tty, const char *since,
 	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size), void *context, struct error *err);
+
+/* The whole log as it is written, until the container ends. `timeout_ms` 0: however long that takes; what takes longer fails. */
+bool docker_follow(struct docker *docker, const char *id, int64_t timeout_ms,
+	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size), void *context, struct error *err);
+
+/* Until the container has ended: its exit status. `timeout_ms` as above. */
+bool docker_wait(struct docker *docker, const char *id, int64_t timeout_ms, int64_t *code, struct error *err);
 
 /* Demultiplexer of log frames as a state machine of its own, fed in slices; false on a broken stream. */
 struct docker_frames {

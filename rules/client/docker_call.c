@@ -103,6 +103,7 @@ static bool
 ask(struct docker *docker, const char *url, const struct docker_call *call, const char *body, struct arena *arena, struct http_response *response,
 	struct error *err)
 {
+	int64_t cap;
 	struct http_request request = {
 		.method = call->method,
 		.url = url,
@@ -111,15 +112,24 @@ ask(struct docker *docker, const char *url, const struct docker_call *call, cons
 		.body_size = body ? strlen(body) : 0,
 		.body_type = body ? "application/json" : NULL,
 		.timeout_ms = call->timeout_ms,
-		.no_stall_limit = true,
+		.no_stall_limit = call->silence == 0,
+		.silence = call->silence,
 		.no_redirect = true,
 		.no_proxy = true,
 		.on_body = call->on_body,
 		.context = call->context,
 	};
 
-	if (http_do(&docker->http, &request, arena, response, err))
-		return true;
+	if (!http_span("PROVISION_ENGINE_TIMEOUT", call->timeout_ms, &cap, err))
+		return false;
+	if (!call->patient && cap < request.timeout_ms)
+		request.timeout_ms = cap;
+	if (http_do(&docker->http, &request, arena, response, err)) {
+		if (!response->partial)
+			return true;
+		http_response_finish(response);
+		fail(err, FAULT_ENGINE, "the answer broke off");
+	}
 	if (err->fault == FAULT_NETWORK)
 		err->fault = FAULT_ENGINE;
 	return error_wrap(err, "engine at unix://%s (%s)", docker->socket, docker->origin);

@@ -12,11 +12,13 @@ struct docker_call {
 	const char *path;       /* behind the version: "/images/x/json" */
 	const json_t *body;     /* or NULL */
 	int64_t timeout_ms;     /* 0: none, for streams */
+	bool patient;           /* what is waited for is a container, not the engine: no cap on the time limit */
+	unsigned silence;       /* as in http_request, for streams without a time limit */
 	bool (*on_body)(void *context, const char *bytes, size_t size); /* or NULL: kept in the response */
 	void *context;
 };
 
-/* Send it. True when an answer came, whatever its status; the arena holds the response's headers. */
+/* Send it. True when an answer came whole, whatever its status; the environment's PROVISION_ENGINE_TIMEOUT caps its time limit; the arena holds the response's headers. */
 bool docker_call(struct docker *docker, const struct docker_call *call, struct arena *arena, struct http_response *response, struct error *err);
 
 /* Fail with the engine's own message, by the fault that its words mean; `what` says what was tried. */

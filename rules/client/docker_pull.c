@@ -4,10 +4,13 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/json.h"
+#include "engine/base/units.h"
 
 #define OBJECT_LIMIT (1u << 20)
 #define MOST_LAYERS 1024
+#define SILENCE 20 /* stall spans: unpacking a large layer says nothing for minutes */
 
 struct layer {
 	const char *id;
@@ -25,6 +28,8 @@ struct pull {
 	size_t layer_count;
 	const char *failure; /* what the engine says went wrong */
 	const char *broken;  /* what is wrong with the stream itself */
+	int64_t patience;    /* ms without an object, whatever else comes */
+	int64_t said_ms;     /* when the last one ended */
 	void (*progress)(void *context, uint64_t done, uint64_t total);
 	void *context;
 };
@@ -99,6 +104,7 @@ end_object(struct pull *pull)
 		pull->failure = arena_copy(pull->arena, failure);
 	count_layer(pull, object);
 	tell(pull);
+	pull->said_ms = clock_monotonic_ms();
 	buf_clear(&pull->object);
 }
 
@@ -130,6 +136,8 @@ read_pull(void *context, const char *bytes, size_t size)
 		take(pull, bytes[i]);
 	if (pull->object.truncated)
 		pull->broken = "an object in the answer is larger than 1 MiB";
+	else if (!pull->broken && clock_monotonic_ms() - pull->said_ms > pull->patience)
+		pull->broken = arena_printf(pull->arena, "the answer told nothing for %s", units_show_duration(pull->arena, pull->patience));
 	return !pull->broken;
 }
 
@@ -152,10 +160,12 @@ docker_pull(struct docker *docker, const char *ref, const char *platform,
 	struct http_response response finally(http_response_finish) = { 0 };
 	struct pull pull finally(finish_object) = { .arena = &arena, .progress = progress, .context = context };
 	const char *what = arena_printf(&arena, "pull `%s`", ref);
-	struct docker_call call = { .method = "POST", .path = pull_path(&arena, ref, platform), .on_body = read_pull, .context = &pull };
+	struct docker_call call = { .method = "POST", .path = pull_path(&arena, ref, platform), .silence = SILENCE, .on_body = read_pull, .context = &pull };
 	bool answered;
 
 	buf_init(&pull.object, OBJECT_LIMIT);
+	pull.patience = SILENCE * http_stall_ms(&docker->http);
+	pull.said_ms = clock_monotonic_ms();
 	answered = docker_call(docker, &call, &arena, &response, err);
 	if (pull.broken)
 		return docker_said(docker, pull.broken, err, what);
@@ -165,7 +175,7 @@ docker_pull(struct docker *docker, const char *ref, const char *platform,
 		return docker_refused(docker, &response, err, "%s", what);
 	if (pull.failure)
 		return docker_said(docker, pull.failure, err, what);
-	if (response.partial || pull.depth > 0)
+	if (pull.depth > 0)
 		return docker_said(docker, "the engine's answer broke off", err, what);
 	return true;
 }

@@ -8,11 +8,15 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/digest.h"
+#include "engine/base/units.h"
 #include "http_hop.h"
 
 #define MOST_REDIRECTS 5
+#define STALL_MS 30000
+#define PAUSE_MS 1000
 #define LONGEST_WAIT_MS (15 * 60 * 1000)
-#define LONGEST_BACK_OFF_MS 30000
+#define LONGEST_BACK_OFF 30 /* pauses */
+#define LONGEST_SPAN_MS (24 * 3600 * 1000)
 
 static void
 free_url(CURLU **url)
@@ -124,15 +128,28 @@ exchange_all(struct exchange *exchange, struct error *err)
 }
 
 bool
+http_span(const char *name, int64_t usual, int64_t *ms, struct error *err)
+{
+	const char *text = getenv(name);
+
+	*ms = usual;
+	if (!text || !*text || (units_duration(text, ms) && *ms > 0 && *ms <= LONGEST_SPAN_MS))
+		return true;
+	return fail(err, FAULT_BAD_VALUE, "%s is `%s`: a duration such as `30s` is wanted", name, text);
+}
+
+bool
 http_init(struct http *http, const atomic_bool *cancel, struct error *err)
 {
 	const struct libcurl *curl = libcurl(err);
 	struct http_session *session;
+	int64_t stall, pause;
 
-	if (!curl)
+	if (!curl || !http_span("PROVISION_STALL_TIMEOUT", STALL_MS, &stall, err) ||
+		!http_span("PROVISION_RETRY_PAUSE", PAUSE_MS, &pause, err))
 		return false;
 	session = xmalloc(sizeof *session);
-	*session = (struct http_session){ .curl = curl, .easy = curl->easy_init(), .multi = curl->multi_init() };
+	*session = (struct http_session){ .curl = curl, .easy = curl->easy_init(), .multi = curl->multi_init(), .stall_ms = stall, .pause_ms = pause };
 	if (!session->easy || !session->multi)
 		out_of_memory();
 	*http = (struct http){ .session = session, .cancel = cancel };
@@ -196,9 +213,15 @@ http_asks_too_much(const struct http_response *response)
 }
 
 int64_t
-http_back_off(unsigned tries, int64_t retry_after)
+http_stall_ms(const struct http *http)
 {
-	int64_t wait = tries < 5 ? (int64_t)1000 << tries : LONGEST_BACK_OFF_MS;
+	return http->session->stall_ms;
+}
+
+int64_t
+http_back_off(const struct http *http, unsigned tries, int64_t retry_after)
+{
+	int64_t wait = http->session->pause_ms * (tries < 5 ? 1 << tries : LONGEST_BACK_OFF);
 	unsigned char chance;
 
 	if (retry_after > 0)
@@ -217,7 +240,7 @@ http_do_retrying(struct http *http, const struct http_request *request, unsigned
 
 		if (answered ? !passes(response) || http_asks_too_much(response) || last : err->fault != FAULT_NETWORK || http->hopeless || last)
 			return answered;
-		clock_sleep_ms(http_back_off(n, answered ? response->retry_after : 0), http->cancel);
+		clock_sleep_ms(http_back_off(http, n, answered ? response->retry_after : 0), http->cancel);
 		if (answered)
 			http_response_finish(response);
 	}

@@ -24,7 +24,7 @@ struct http {
 	struct http_session *session; /* libcurl's handles */
 	const atomic_bool *cancel; /* set: the request ends within 100 ms with E0910; may be NULL */
 	uint64_t received;          /* body bytes so far, over all requests */
-	bool hopeless;              /* the last request failed in a way that another try would not mend (a certificate) */
+	bool hopeless;              /* the last request failed in a way that another try would not mend (a certificate, its whole time used up) */
 };
 
 struct http_range {
@@ -44,9 +44,10 @@ struct http_request {
 	const char *body_type;      /* Content-Type of the body */
 	const struct http_range *range; /* closed range; answers are for the caller to judge */
 	size_t limit;               /* of a body kept in memory: more is E0605; 0: 64 MiB */
-	int64_t timeout_ms;         /* for the whole request; 0: none but the stall detection (1024 B/s over 30 s) */
-	int64_t connect_timeout_ms; /* 0: 10 s */
+	int64_t timeout_ms;         /* for the whole request; 0: none but the stall detection (1024 B/s over 30 s, or over PROVISION_STALL_TIMEOUT) */
+	int64_t connect_timeout_ms; /* 0: 10 s, or the stall detection's span if that is shorter */
 	bool no_stall_limit;        /* streams that may be silent for long (logs, wait, stop) */
+	unsigned silence;           /* streams that say little: only nothing at all, for so many times the stall detection's span, ends them; 0: the stall detection holds */
 	bool no_redirect;           /* redirects of GET and HEAD alone are followed at all */
 	bool no_proxy;
 	bool insecure_http;
@@ -71,6 +72,8 @@ struct http_response {
 	bool stalled;               /* and it was we who ended it, since next to nothing came */
 };
 
+/* The environment may set two spans: PROVISION_STALL_TIMEOUT (30s) until a connection on which next to nothing comes is given up, PROVISION_RETRY_PAUSE (1s) before the second try
+ * of a request, doubled for each further one up to thirty times as much. */
 bool http_init(struct http *http, const atomic_bool *cancel, struct error *err);
 void http_finish(struct http *http);
 void http_response_finish(struct http_response *response);
@@ -86,7 +89,13 @@ bool http_do_retrying(struct http *http, const struct http_request *request, uns
 bool http_asks_too_much(const struct http_response *response);
 
 /* Milliseconds to wait before the try after `tries` failed ones; `retry_after` (s, 0: none) is what the server asked for. */
-int64_t http_back_off(unsigned tries, int64_t retry_after);
+int64_t http_back_off(const struct http *http, unsigned tries, int64_t retry_after);
+
+/* A duration out of the environment, else `usual`; E0103 for what cannot be read, since who sets it relies on it. */
+bool http_span(const char *name, int64_t usual, int64_t *ms, struct error *err);
+
+/* How long a connection may bring next to nothing, in ms. */
+int64_t http_stall_ms(const struct http *http);
 
 /* What a status of 400 or more means where nothing more is known: E0602, E0603, E0604, E0605, or E0601 for what may pass. Returns false. */
 bool http_fail_status(const char *what, const struct http_response *response, struct error *err);

@@ -230,12 +230,23 @@ is_untrusted(CURLcode code)
 	return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR;
 }
 
+static const char *
+no_answer_words(const struct http_session *session, CURLcode code)
+{
+	if (code == CURLE_OK)
+		return "it ended within the head";
+	/* What libcurl says of a line beyond its limit. */
+	if (code == CURLE_OUT_OF_MEMORY)
+		return "a line of the head is too long";
+	return *session->words ? session->words : session->curl->easy_strerror(code);
+}
+
 /* No answer came, or only a piece of its head. */
 static bool
 no_answer(const struct exchange *exchange, CURLcode code, struct error *err)
 {
 	const struct http_session *session = exchange->http->session;
-	const char *words = *session->words ? session->words : session->curl->easy_strerror(code);
+	const char *words = no_answer_words(session, code);
 	char name[264];
 
 	http_shown_host(exchange->url, name);
@@ -244,7 +255,8 @@ no_answer(const struct exchange *exchange, CURLcode code, struct error *err)
 		fail(err, FAULT_NETWORK, "the certificate of `%s` is not trusted: %s", name, words);
 		return error_hint(err, "if it is signed by your own authority, name its file in SSL_CERT_FILE");
 	}
-	if (code == CURLE_OPERATION_TIMEDOUT && exchange->deadline && clock_monotonic_ms() >= exchange->deadline)
+	exchange->http->hopeless = exchange->deadline && clock_monotonic_ms() >= exchange->deadline;
+	if (code == CURLE_OPERATION_TIMEDOUT && exchange->http->hopeless)
 		return fail(err, FAULT_NETWORK, "`%s` did not answer in time (%lld ms)", name,
 			(long long)exchange->request->timeout_ms);
 	return fail(err, FAULT_NETWORK, "no answer from `%s`: %s", name, words);
@@ -275,7 +287,7 @@ judge(struct exchange *exchange, CURLcode code, struct error *err)
 	case HALT_NOT:
 		break;
 	}
-	if (code == CURLE_OK)
+	if (code == CURLE_OK && exchange->head_done)
 		return true;
 	if (!exchange->head_done || (exchange->deadline && clock_monotonic_ms() >= exchange->deadline))
 		return no_answer(exchange, code, err);

@@ -14,6 +14,8 @@ struct http_session {
 	const struct libcurl *curl;
 	CURL *easy;
 	CURLM *multi;
+	int64_t stall_ms;      /* how long next to nothing may come */
+	int64_t pause_ms;      /* before the first other try */
 	char words[CURL_ERROR_SIZE];
 };
 

@@ -10,7 +10,6 @@
 
 #define RECEIVE_BUFFER (512L << 10)
 #define STALL_BYTES 1024L
-#define STALL_SECONDS 30L
 #define CONNECT_MS 10000
 
 const char *
@@ -146,12 +145,19 @@ set_method(const struct http_session *session, const struct http_request *reques
 	}
 }
 
+static long
+stall_seconds(const struct http_session *session, const struct http_request *request)
+{
+	return (long)((session->stall_ms * (request->silence ? request->silence : 1) + 999) / 1000);
+}
+
 static void
 set_transport(const struct http_session *session, const struct exchange *exchange, const struct url *parts)
 {
 	const struct http_request *request = exchange->request;
 	CURLcode (*set)(CURL *, CURLoption, ...) = session->curl->easy_setopt;
-	int64_t connect = request->connect_timeout_ms ? request->connect_timeout_ms : CONNECT_MS;
+	int64_t usual = exchange->http->session->stall_ms < CONNECT_MS ? exchange->http->session->stall_ms : CONNECT_MS;
+	int64_t connect = request->connect_timeout_ms ? request->connect_timeout_ms : usual;
 	const char *authorities = getenv("SSL_CERT_FILE");
 
 	set(session->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect);
@@ -161,8 +167,8 @@ set_transport(const struct http_session *session, const struct exchange *exchang
 		set(session->easy, CURLOPT_TIMEOUT_MS, (long)(left > 1 ? left : 1));
 	}
 	if (!request->no_stall_limit) {
-		set(session->easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES);
-		set(session->easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
+		set(session->easy, CURLOPT_LOW_SPEED_LIMIT, request->silence ? 1L : STALL_BYTES);
+		set(session->easy, CURLOPT_LOW_SPEED_TIME, stall_seconds(session, request));
 	}
 	if (request->unix_socket)
 		set(session->easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);

@@ -11,6 +11,7 @@
 #include "hub_protocol.h"
 
 #define LONGEST_ANSWER ((size_t)64 << 20)
+#define PATIENCE 20 /* stall spans for one answer or one listing, however steadily it drips */
 
 static const struct hub_protocol *const protocols[] = {
 	[HUB_HUGGINGFACE] = &hub_huggingface,
@@ -91,10 +92,16 @@ request_id(struct arena *arena)
 	return arena_printf(arena, "X-Request-ID: %s", text);
 }
 
+int64_t
+hub_patience_ms(const struct hub *hub)
+{
+	return PATIENCE * http_stall_ms(&hub->http);
+}
+
 void
 hub_request(struct hub *hub, const char *url, struct http_request *request)
 {
-	*request = (struct http_request){ .url = url, .insecure_http = hub->insecure_http };
+	*request = (struct http_request){ .url = url, .insecure_http = hub->insecure_http, .timeout_ms = hub_patience_ms(hub) };
 	if (hub->token.length > 0) {
 		request->bearer = &hub->token;
 		request->secret_cookie = hub_protocol(hub)->cookie;
@@ -146,8 +153,10 @@ hub_get(struct hub *hub, const char *url, const char *what, struct http_response
 	if (!do_with_token(hub, &request, response, err))
 		return error_wrap(err, "%s", what);
 	if (response->partial && response->status < 300) {
+		fail(err, FAULT_NETWORK, "%s: the answer of `%s` %s", what, http_host(hub->arena, response->location),
+			response->stalled ? "came to a halt" : "ended too early");
 		http_response_finish(response);
-		return fail(err, FAULT_NETWORK, "%s: the answer ended too early", what);
+		return false;
 	}
 	return true;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,11 +30,12 @@ static bool
 fetch_list(struct hub *hub, struct hub_file **files, size_t *count, struct error *err)
 {
 	struct http_response response finally(http_response_finish) = { 0 };
-	const char *url = http_url(hub, "", LIST_NAME, hub->arena);
+	const char *url = http_url(hub, "", LIST_NAME, hub->arena), *type;
 
 	if (!hub_get(hub, url, LIST_NAME, &response, err))
 		return false;
-	if (response.status != 200) {
+	type = http_header(&response, "content-type");
+	if (response.status != 200 || (type && strncasecmp(type, "text/html", 9) == 0)) {
 		hub_fail(hub, LIST_NAME, &response, err);
 		return error_hint(err, "a directory needs a list of digests: put " LIST_NAME " there, or name one with `checksums:`");
 	}
@@ -45,7 +47,7 @@ fetch_list(struct hub *hub, struct hub_file **files, size_t *count, struct error
 
 /* A size is wanted for the plan and for the disk; who does not tell it is still good for the bytes. */
 static uint64_t
-probe_size(struct hub *hub, const char *file)
+probe_size(struct hub *hub, const char *file, bool *answers)
 {
 	struct http_response response finally(http_response_finish) = { 0 };
 	struct http_request request;
@@ -55,7 +57,8 @@ probe_size(struct hub *hub, const char *file)
 
 	hub_request(hub, http_url(hub, "", file, hub->arena), &request);
 	request.method = "HEAD";
-	if (!http_do(&hub->http, &request, hub->arena, &response, &ignored) || response.status != 200)
+	*answers = http_do(&hub->http, &request, hub->arena, &response, &ignored);
+	if (!*answers || response.status != 200)
 		return UINT64_MAX;
 	length = http_header(&response, "content-length");
 	if (!length || *length == '\0' || strlen(length) > 16 || strspn(length, "0123456789") != strlen(length))
@@ -69,14 +72,16 @@ static bool
 http_list(struct hub *hub, const char *commit, struct hub_files *files, struct error *err)
 {
 	struct hub_file *named;
+	bool answers = true;
 	size_t count;
 
 	(void)commit;
 	if (!(hub->checksums ? hub_load_checksums(hub, &named, &count, err) : fetch_list(hub, &named, &count, err)))
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		if (count <= MOST_PROBES)
-			named[i].size = probe_size(hub, named[i].path);
+		/* Whom the first one did not get an answer from would let all of them wait. */
+		if (count <= MOST_PROBES && answers)
+			named[i].size = probe_size(hub, named[i].path, &answers);
 		if (!hub_add_file(files, &named[i], err))
 			return false;
 	}

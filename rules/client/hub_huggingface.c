@@ -6,6 +6,8 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
+#include "engine/base/units.h"
 
 #define PUBLIC "https://huggingface.co"
 #define MOST_PAGES 1000
@@ -158,10 +160,14 @@ list(struct hub *hub, const char *commit, struct hub_files *files, struct error 
 {
 	const char *url = arena_printf(hub->arena, "%s/api/models/%s/tree/%s?recursive=True", hub->source.endpoint,
 		hub->source.repo, commit);
+	int64_t end = clock_monotonic_ms() + hub_patience_ms(hub);
 
 	for (unsigned page = 0; url; page++) {
 		const char *next = NULL;
 
+		if (clock_monotonic_ms() > end)
+			return fail(err, FAULT_NETWORK, "the listing of `%s` has not ended after %s", hub->source.repo,
+				units_show_duration(hub->arena, hub_patience_ms(hub)));
 		if (page == MOST_PAGES)
 			return fail(err, FAULT_PROTOCOL, "the listing of `%s` has more than %d pages", hub->source.repo, MOST_PAGES);
 		if (!read_page(hub, url, files, &next, err))

@@ -41,6 +41,9 @@ bool hub_get(struct hub *hub, const char *url, const char *what, struct http_res
 /* The same for JSON; a status of 400 or more fails through hub_fail. `response` (may be NULL) keeps the head. The value is the caller's. */
 bool hub_get_json(struct hub *hub, const char *url, const char *what, struct http_response *head, json_t **value, struct error *err);
 
+/* How long one answer may take, or one listing with all its pages. Files are fetched by transfer.c, which has no such limit. */
+int64_t hub_patience_ms(const struct hub *hub);
+
 /* Fill `request` with what every request of this hub carries. */
 void hub_request(struct hub *hub, const char *url, struct http_request *request);
 

@@ -102,7 +102,8 @@ read_remote(struct hub *hub, const char *url, const char *file, struct reading *
 	if (response.status >= 300 || is_page(&response, file))
 		return hub_fail(hub, file, &response, err);
 	if (response.partial && reading->left > 0)
-		return fail(err, FAULT_NETWORK, "%s: the answer ended too early", file);
+		return fail(err, FAULT_NETWORK, "%s: the answer of `%s` %s", file, http_host(hub->arena, response.location),
+			response.stalled ? "came to a halt" : "ended too early");
 	return true;
 }
 

@@ -17,6 +17,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
+#include "process_note.h"
 #include "procfs.h"
 
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
@@ -41,6 +42,7 @@ struct run {
 	int64_t deadline; /* of the phase; -1: none */
 	pid_t pid;
 	int pidfd;
+	int note;         /* the file that tells of the child; -1: none */
 	int pipes[2];     /* our ends: stdout, stderr; -1 when they have ended */
 	bool reaped;
 };
@@ -85,6 +87,22 @@ process_find(const char *program, const char *path, struct arena *arena)
 		at += length + (at[length] == ':');
 	}
 	return NULL;
+}
+
+/* With the mark by which a process of ours is known, whoever has become of its starter. */
+static const char *const *
+add_mark(const char *const *env, const char *tag, struct arena *arena)
+{
+	size_t count = 0;
+
+	while (env[count])
+		count++;
+	const char **all = arena_array(arena, count + 3, sizeof *all);
+	all[0] = arena_printf(arena, PROCESS_TAG "=%s", tag);
+	/* Servers in Python write a title over their environment in /proc, and with it the mark; setproctitle leaves it alone with this. */
+	all[1] = "SPT_NOENV=1";
+	memcpy(all + 2, env, count * sizeof *all);
+	return all;
 }
 
 static const char *
@@ -145,6 +163,8 @@ spawn(const struct process_spec *spec, short kind, int out, int error, struct ar
 	for (size_t i = 0; i < count; i++)
 		argv[i] = arena_copy(arena, spec->argv[i]);
 	const char *const *env = spec->env ? spec->env : process_environment(NULL, arena);
+	if (spec->tag)
+		env = add_mark(env, spec->tag, arena);
 	for (count = 0; env[count]; count++)
 		;
 	char **envp = arena_array(arena, count + 1, sizeof *envp);
@@ -345,13 +365,14 @@ run_finish(struct run *run)
 	close_fd(&run->pipes[0]);
 	close_fd(&run->pipes[1]);
 	close_fd(&run->pidfd);
+	close_fd(&run->note);
 	buf_finish(&run->captured);
 }
 
 bool
 process_run(const struct process_spec *spec, struct arena *arena, struct process_result *result, struct error *err)
 {
-	struct run run finally(run_finish) = { .spec = spec, .pidfd = -1, .pipes = { -1, -1 }, .deadline = -1 };
+	struct run run finally(run_finish) = { .spec = spec, .pidfd = -1, .note = -1, .pipes = { -1, -1 }, .deadline = -1 };
 	int out finally(close_fd) = -1, error finally(close_fd) = -1;
 
 	if (spec->cancel && *spec->cancel) {
@@ -360,9 +381,16 @@ process_run(const struct process_spec *spec, struct arena *arena, struct process
 	}
 	if (!open_pipe(&run.pipes[0], &out, err) || !open_pipe(&run.pipes[1], &error, err))
 		return false;
-	run.started = clock_monotonic_ms();
-	if (!spawn(spec, POSIX_SPAWN_SETPGROUP, out, error, arena, &run.pid, err))
+	if (spec->note && !process_note_begin(spec->note, spec->tag, &run.note, err))
 		return false;
+	run.started = clock_monotonic_ms();
+	if (!spawn(spec, POSIX_SPAWN_SETPGROUP, out, error, arena, &run.pid, err)) {
+		if (spec->note)
+			process_note_end(run.note, spec->tag);
+		return false;
+	}
+	if (spec->note)
+		process_note_child(run.note, spec->tag, run.pid);
 	/* Ours must close, or the pipes would never end. */
 	close_fd(&out);
 	close_fd(&error);
@@ -375,6 +403,8 @@ process_run(const struct process_spec *spec, struct arena *arena, struct process
 	wait_for_child(&run);
 	if (!end_group(&run))
 		return fail(err, FAULT_NOT_STOPPED, "processes of `%s` (group %d) survive SIGKILL", spec->argv[0], (int)run.pid);
+	if (spec->note)
+		process_note_end(run.note, spec->tag);
 	run.result.duration_ms = clock_monotonic_ms() - run.started;
 	run.result.out = spec->capture ? arena_copy_bytes(arena, run.captured.data, run.captured.size) : "";
 	*result = run.result;
@@ -386,22 +416,13 @@ process_start(const struct process_spec *spec, const char *log, const char *tag,
 	struct error *err)
 {
 	struct process_spec tagged = *spec;
-	const char *const *env = spec->env ? spec->env : process_environment(NULL, arena);
 	int raw finally(close_fd) = open(log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int fd finally(close_fd) = raw < 0 ? -1 : fcntl(raw, F_DUPFD_CLOEXEC, 3);
-	size_t count = 0;
 	pid_t pid;
 
 	if (fd < 0)
 		return fail_errno(err, "log `%s`", log);
-	while (env[count])
-		count++;
-	const char **all = arena_array(arena, count + 3, sizeof *all);
-	all[0] = arena_printf(arena, "PROVISION_INSTANCE=%s", tag);
-	/* Servers in Python write a title over their environment in /proc, and with it the mark by which we know them; setproctitle leaves it alone with this. */
-	all[1] = "SPT_NOENV=1";
-	memcpy(all + 2, env, count * sizeof *all);
-	tagged.env = all;
+	tagged.tag = tag;
 	if (!spawn(&tagged, POSIX_SPAWN_SETSID, fd, fd, arena, &pid, err))
 		return false;
 	if (process_identify(pid, id))

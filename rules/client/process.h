@@ -14,6 +14,8 @@
 
 struct arena;
 
+#define PROCESS_TAG "PROVISION_INSTANCE" /* in the environment of what is ours */
+
 struct process_spec {
 	const char *const *argv;      /* ends with NULL; argv[0] is looked up in PATH of `env` unless it holds a slash */
 	const char *const *env;       /* "NAME=value", ends with NULL: process_environment() */
@@ -23,6 +25,8 @@ struct process_spec {
 	const atomic_bool *cancel;  /* set: SIGTERM to the group, grace, SIGKILL; or NULL */
 	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size); /* or NULL */
 	void *context;
+	const char *tag;              /* becomes PROVISION_INSTANCE in its environment; or NULL */
+	const char *note;             /* with `tag`: file in which process_clear() finds what is left if we are killed; or NULL. Many may share it */
 	size_t capture;               /* keep that much of the beginning of stdout in result.out; 0: none */
 };
 
@@ -53,6 +57,13 @@ const char *process_find(const char *program, const char *path, struct arena *ar
 /* Run to the end. True if it was started and waited for, whatever its exit; its whole group is gone then. Not found is E0510, no permission E0907. */
 bool process_run(const struct process_spec *spec, struct arena *arena, struct process_result *result, struct error *err);
 
+/* End what each process_run() with this `note` left running when its process was killed (whoever asks knows that it was: it holds a lock), and remove the note: all that
+ * carries its tag, in whatever group or session, and the child's group. Nothing if there is no such file. E0810 if something stays. */
+bool process_clear(const char *note, int64_t grace_ms, struct error *err);
+
+/* Remove the note if all that it tells of has ended. */
+void process_forget(const char *note);
+
 /* Start and leave running, in a session of its own, output appended to `log`. `tag` becomes PROVISION_INSTANCE in its environment. */
 bool process_start(const struct process_spec *spec, const char *log, const char *tag, struct arena *arena, struct process_id *id, struct error *err);
 
@@ -75,3 +86,6 @@ bool process_id_parse(const char *text, struct process_id *id);
 /* Who listens on a TCP port (an address of NULL: any): "python3 (pid 4711)" in the arena, "another process" if it cannot be told, NULL if the port is free.
  * Tries to bind for a moment, then reads /proc. */
 const char *process_port_holder(const char *address, int port, struct arena *arena);
+
+/* Who listens there instead of the session of `id` and of what carries `tag`: NULL if it is one of them, or nobody that can be seen (sockets of other users cannot). */
+const char *process_port_stranger(const char *address, int port, const struct process_id *id, const char *tag, struct arena *arena);

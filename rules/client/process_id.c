@@ -1,36 +1,15 @@
 #include "process.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/base/arena.h"
-#include "engine/base/buf.h"
 #include "engine/base/cleanup.h"
-#include "engine/base/clock.h"
-#include "engine/base/file.h"
 #include "engine/base/json.h"
 #include "procfs.h"
-
-#define TAG "PROVISION_INSTANCE"
-#define DEFAULT_GRACE_MS 10000
-#define AFTER_KILL_MS 10000
-#define LOOK_MS 20
-#define MEMBERS 512
-
-/* Processes of one session, as a scan found them. */
-struct members {
-	const struct process_id *leader;
-	const char *tag;
-	bool leader_is_ours; /* it runs and is the one we mean, so whoever is in its session is ours */
-	pid_t pids[MEMBERS];
-	size_t count;
-};
 
 struct tagged {
 	const char *tag;
@@ -38,19 +17,6 @@ struct tagged {
 	size_t count;
 	size_t most;
 };
-
-static bool
-read_boot(char boot[40])
-{
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-
-	if (!file)
-		return false;
-	bool read = fgets(boot, 40, file) != NULL;
-	fclose(file);
-	boot[strcspn(boot, "\n")] = '\0';
-	return read;
-}
 
 bool
 process_identify(pid_t pid, struct process_id *id)
@@ -60,7 +26,7 @@ process_identify(pid_t pid, struct process_id *id)
 	struct stat st;
 	char path[64];
 
-	if (!procfs_stat(pid, &stat_now) || !read_boot(found.boot))
+	if (!procfs_stat(pid, &stat_now) || !procfs_boot(found.boot))
 		return false;
 	found.start = stat_now.start;
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
@@ -105,99 +71,11 @@ process_reap(const struct process_id *id, int *exit_code, int *signal)
 }
 
 static bool
-add_member(void *context, pid_t pid)
-{
-	struct members *members = context;
-	struct procfs_stat stat_now;
-
-	if (!procfs_stat(pid, &stat_now) || stat_now.session != members->leader->pid || stat_now.state == 'Z' || stat_now.state == 'X')
-		return true;
-	/* Once the leader is gone its number may name another session one day, of another service too: then only the mark in the environment proves
-	 * that a process belongs to this one. */
-	if (!members->leader_is_ours && !procfs_has_variable(pid, TAG, members->tag))
-		return true;
-	members->pids[members->count++] = pid;
-	return members->count < MEMBERS;
-}
-
-static void
-find_members(struct members *members, const struct process_id *id, const char *tag)
-{
-	char boot[40];
-
-	*members = (struct members){ .leader = id, .tag = tag, .leader_is_ours = process_is_alive(id) };
-	/* A leader we started and that has ended waits for us to take its status. */
-	waitpid(id->pid, NULL, WNOHANG);
-	if (read_boot(boot) && strcmp(boot, id->boot) == 0)
-		procfs_each(add_member, members);
-}
-
-/* Through a pidfd, so that a number that was given away in between is not hit. */
-static void
-signal_member(const struct members *members, pid_t pid, int number)
-{
-	int fd finally(close_fd) = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct procfs_stat stat_now;
-
-	if (!procfs_stat(pid, &stat_now) || stat_now.session != members->leader->pid)
-		return;
-	if (fd >= 0)
-		syscall(SYS_pidfd_send_signal, fd, number, NULL, 0);
-	else
-		kill(pid, number);
-}
-
-static bool
-wait_until_gone(struct members *members, const struct process_id *id, const char *tag, int64_t ms)
-{
-	int64_t deadline = clock_monotonic_ms() + ms;
-
-	for (;;) {
-		find_members(members, id, tag);
-		if (members->count == 0)
-			return true;
-		if (clock_monotonic_ms() >= deadline)
-			return false;
-		clock_sleep_ms(LOOK_MS, NULL);
-	}
-}
-
-bool
-process_stop(const struct process_id *id, const char *tag, int64_t grace_ms, struct error *err)
-{
-	struct members members;
-	struct buf pids finally(buf_finish) = { 0 };
-	char name[32];
-
-	if (id->pid <= 1)
-		return true;
-	find_members(&members, id, tag);
-	for (size_t i = 0; i < members.count; i++)
-		signal_member(&members, members.pids[i], SIGTERM);
-	if (wait_until_gone(&members, id, tag, grace_ms > 0 ? grace_ms : DEFAULT_GRACE_MS))
-		return true;
-	/* Again and again: one that is just being born is missed by a single round. */
-	for (int64_t deadline = clock_monotonic_ms() + AFTER_KILL_MS; clock_monotonic_ms() < deadline;) {
-		for (size_t i = 0; i < members.count; i++)
-			signal_member(&members, members.pids[i], SIGKILL);
-		if (wait_until_gone(&members, id, tag, LOOK_MS * 5))
-			return true;
-	}
-	buf_init(&pids, 256);
-	for (size_t i = 0; i < members.count; i++) {
-		procfs_name(members.pids[i], name, sizeof name);
-		buf_printf(&pids, "%s%s (pid %d)", i ? ", " : "", name, (int)members.pids[i]);
-	}
-	fail(err, FAULT_NOT_STOPPED, "still running after SIGKILL: %s", pids.data);
-	return error_hint(err, "a process that hangs in a driver call ends only when the call does; see `dmesg`");
-}
-
-static bool
 add_tagged(void *context, pid_t pid)
 {
 	struct tagged *tagged = context;
 
-	if (procfs_has_variable(pid, TAG, tagged->tag) && pid != getpid() && process_identify(pid, &tagged->ids[tagged->count]))
+	if (procfs_has_variable(pid, PROCESS_TAG, tagged->tag) && pid != getpid() && process_identify(pid, &tagged->ids[tagged->count]))
 		tagged->count++;
 	return tagged->count < tagged->most;
 }

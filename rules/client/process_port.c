@@ -14,18 +14,23 @@
 #include "procfs.h"
 
 #define LISTENING 0x0A /* TCP_LISTEN as /proc/net/tcp writes it */
+#define LISTENERS 16   /* several sockets may share a port (SO_REUSEPORT, two families) */
 
 /* What the tables of the kernel say of one local port. */
 struct port_table {
 	struct in6_addr address; /* IPv4 is mapped; all zero: any */
 	unsigned port;
-	unsigned long inode;     /* of a socket that listens; 0: none */
+	unsigned long inodes[LISTENERS]; /* of sockets that listen */
+	size_t count;
 	bool lingering;          /* connections that are closed but not forgotten */
 };
 
 struct search {
-	unsigned long inode;
-	pid_t pid;
+	const struct port_table *table;
+	const struct process_id *ours; /* NULL: anybody will do */
+	const char *tag;
+	pid_t holder;                  /* 0: nobody that can be seen */
+	bool is_ours;
 };
 
 static bool
@@ -63,10 +68,17 @@ read_address(const char *text, struct in6_addr *address)
 }
 
 static void
+add_listener(struct port_table *table, unsigned long inode)
+{
+	if (table->count < LISTENERS)
+		table->inodes[table->count++] = inode;
+}
+
+static void
 read_table(const char *path, struct port_table *table)
 {
 	FILE *file = fopen(path, "re");
-	char line[512], text[40];
+	char line[512], text[33];
 	struct in6_addr address;
 	unsigned port, state;
 	unsigned long inode;
@@ -81,37 +93,75 @@ read_table(const char *path, struct port_table *table)
 		if (state != LISTENING)
 			table->lingering = true;
 		else if (is_any(&address) || is_any(&table->address) || memcmp(&address, &table->address, sizeof address) == 0)
-			table->inode = inode;
+			add_listener(table, inode);
 	}
 	fclose(file);
 }
 
 static bool
-holds_socket(void *context, pid_t pid)
+is_listener(const struct port_table *table, const char *target)
 {
-	struct search *search = context;
-	const struct dirent *entry;
-	char path[64], wanted[64], target[64];
-	DIR *directory;
+	char wanted[64];
 
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	snprintf(wanted, sizeof wanted, "socket:[%lu]", search->inode);
-	directory = opendir(path);
-	if (!directory)
-		return true;
-	while (!search->pid && (entry = readdir(directory))) {
-		ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
-		if (length <= 0)
-			continue;
-		target[length] = '\0';
+	for (size_t i = 0; i < table->count; i++) {
+		snprintf(wanted, sizeof wanted, "socket:[%lu]", table->inodes[i]);
 		if (strcmp(target, wanted) == 0)
-			search->pid = pid;
+			return true;
 	}
-	closedir(directory);
-	return search->pid == 0;
+	return false;
 }
 
-/* 0 if the address can be bound, else the errno. */
+static bool
+holds_listener(pid_t pid, const struct port_table *table)
+{
+	const struct dirent *entry;
+	char path[64], target[64];
+	bool found = false;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	DIR *directory = opendir(path);
+	if (!directory)
+		return false;
+	while (!found && (entry = readdir(directory))) {
+		ssize_t length = readlinkat(dirfd(directory), entry->d_name, target, sizeof target - 1);
+		target[length > 0 ? length : 0] = '\0';
+		found = is_listener(table, target);
+	}
+	closedir(directory);
+	return found;
+}
+
+static bool
+is_of(pid_t pid, const struct process_id *id, const char *tag)
+{
+	struct procfs_stat stat;
+
+	return (procfs_stat(pid, &stat) && stat.session == id->pid) || procfs_has_variable(pid, PROCESS_TAG, tag);
+}
+
+static bool
+look_at_holder(void *context, pid_t pid)
+{
+	struct search *search = context;
+
+	if (!holds_listener(pid, search->table))
+		return true;
+	search->is_ours = search->ours && is_of(pid, search->ours, search->tag);
+	if (!search->holder || search->is_ours)
+		search->holder = pid;
+	return search->ours && !search->is_ours;
+}
+
+static const char *
+describe(pid_t pid, struct arena *arena)
+{
+	char name[32];
+
+	procfs_name(pid, name, sizeof name);
+	return arena_printf(arena, "%s (pid %d)", name, (int)pid);
+}
+
+/* 0 if the address can be bound, else the errno. `::` stands for IPv4 too, as it does for a server that says no more (unless the system says otherwise). */
 static int
 try_bind(const struct in6_addr *address, unsigned port, bool reuse)
 {
@@ -125,8 +175,6 @@ try_bind(const struct in6_addr *address, unsigned port, bool reuse)
 	memcpy(&v4.sin_addr, address->s6_addr + 12, sizeof v4.sin_addr);
 	if (reuse)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-	if (family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
 	const struct sockaddr *name = family == AF_INET ? (const void *)&v4 : (const void *)&v6;
 	socklen_t size = family == AF_INET ? sizeof v4 : sizeof v6;
 	return bind(fd, name, size) == 0 ? 0 : errno;
@@ -149,8 +197,7 @@ const char *
 process_port_holder(const char *address, int port, struct arena *arena)
 {
 	struct port_table table = { .address = parse_address(address), .port = (unsigned)port };
-	struct search search = { 0 };
-	char name[32];
+	struct search search = { .table = &table };
 
 	int code = try_bind(&table.address, table.port, false);
 	/* EACCES is a privileged port: that it may not be bound says nothing about who holds it. */
@@ -158,17 +205,28 @@ process_port_holder(const char *address, int port, struct arena *arena)
 		return NULL;
 	read_table("/proc/net/tcp", &table);
 	read_table("/proc/net/tcp6", &table);
-	if (!table.inode && code == EACCES)
+	if (!table.count && code == EACCES)
 		return NULL;
-	/* Connections of an earlier server hold the port against a plain bind for a minute, but not against a server, which sets SO_REUSEADDR. A socket that is bound and does
-	 * not listen yet stands in no table: a server that is about to start. */
-	if (!table.inode && table.lingering && try_bind(&table.address, table.port, true) == 0)
+	/* Connections of an earlier server hold the port against a plain bind for a minute, but not against a server, which sets SO_REUSEADDR: with it the kernel refuses only
+	 * what listens. Not asked so at first, because a socket that is bound and does not listen yet, a server that is about to start, would be passed over. */
+	if (!table.count && table.lingering && try_bind(&table.address, table.port, true) == 0)
 		return NULL;
-	search.inode = table.inode;
-	if (table.inode)
-		procfs_each(holds_socket, &search);
-	if (!search.pid)
-		return "another process";
-	procfs_name(search.pid, name, sizeof name);
-	return arena_printf(arena, "%s (pid %d)", name, (int)search.pid);
+	if (table.count)
+		procfs_each(look_at_holder, &search);
+	return search.holder ? describe(search.holder, arena) : "another process";
+}
+
+const char *
+process_port_stranger(const char *address, int port, const struct process_id *id, const char *tag, struct arena *arena)
+{
+	struct port_table table = { .address = parse_address(address), .port = (unsigned)port };
+	struct search search = { .table = &table, .ours = id, .tag = tag };
+
+	read_table("/proc/net/tcp", &table);
+	read_table("/proc/net/tcp6", &table);
+	/* Mostly it is the leader that listens: then nobody else need be looked at. */
+	if (!table.count || holds_listener(id->pid, &table))
+		return NULL;
+	procfs_each(look_at_holder, &search);
+	return search.holder && !search.is_ours ? describe(search.holder, arena) : NULL;
 }

@@ -45,6 +45,19 @@ procfs_stat(pid_t pid, struct procfs_stat *stat)
 	return true;
 }
 
+bool
+procfs_boot(char boot[40])
+{
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	if (!file)
+		return false;
+	bool read = fgets(boot, 40, file) != NULL;
+	fclose(file);
+	boot[strcspn(boot, "\n")] = '\0';
+	return read;
+}
+
 void
 procfs_name(pid_t pid, char *name, size_t size)
 {

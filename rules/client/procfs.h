@@ -17,6 +17,9 @@ struct procfs_stat {
 
 bool procfs_stat(pid_t pid, struct procfs_stat *stat);
 
+/* Which start of the machine this is: a pid and a start time say nothing beyond it. */
+bool procfs_boot(char boot[40]);
+
 /* "python3", or "" if it is gone. */
 void procfs_name(pid_t pid, char *name, size_t size);
 

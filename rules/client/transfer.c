@@ -59,6 +59,18 @@ hash_standing(struct transfer *transfer, int fd, uint64_t size, struct checksum 
 	return true;
 }
 
+/* Whether a failed open says nothing about what stands there. */
+static bool
+is_no_answer(int number)
+{
+	static const int numbers[] = { EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, EROFS, EINTR, ENAMETOOLONG, ESTALE };
+
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (numbers[i] == number)
+			return true;
+	return false;
+}
+
 /* A right file is made durable before anyone hears of it: it may have come from a run that was killed before its sync (W1). */
 static bool
 look_at_standing(struct transfer *transfer, const struct place_of_file *place, enum standing *standing, struct error *err)
@@ -68,6 +80,8 @@ look_at_standing(struct transfer *transfer, const struct place_of_file *place, e
 	struct stat st, after;
 
 	*standing = fd < 0 && errno == ENOENT ? STANDING_NOTHING : STANDING_OTHER;
+	if (fd < 0 && is_no_answer(errno))
+		return fail_errno(err, "open `%s/%s`", transfer->dir, transfer->name);
 	if (fd < 0)
 		return true;
 	transfer->hashed_ns = clock_now_ns();
@@ -256,7 +270,6 @@ fetch_with(struct transfer *transfer, struct http *http, const struct place_of_f
 
 	if (!part_open(&part, transfer, arena, err))
 		return false;
-	transfer->checkpoint = part.key;
 	if (fill_rightly(&part, transfer, http, err))
 		return give_name(&part, transfer, place, err);
 	/* Whatever went wrong, what came so far is worth keeping; a failed sync has seen to itself. */
@@ -290,6 +303,8 @@ transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err
 
 	if (transfer->checksum.kind == CHECKSUM_NONE || transfer->source_count == 0)
 		return fail(err, FAULT_NO_DIGEST, "nothing says which bytes `%s` must have", transfer->name);
+	/* A file that is there already may have one of the run that fetched it and went no further. */
+	transfer->checkpoint = part_key(transfer, arena);
 	place.dirfd = path_open_parent(transfer->dirfd, transfer->name, true, &place.last);
 	if (place.dirfd < 0)
 		return fail_errno(err, "create the directory of `%s/%s`", transfer->dir, transfer->name);

@@ -222,7 +222,7 @@ goes_on(struct asking *asking, const struct http_response *response, bool *at_on
 
 /* After a body: true when the span is here, else why not. */
 static bool
-span_is_here(struct asking *asking, const struct http_response *response, uint64_t before, struct error *err)
+span_is_here(struct asking *asking, const struct http *http, const struct http_response *response, uint64_t before, struct error *err)
 {
 	struct part *part = asking->part;
 
@@ -230,9 +230,11 @@ span_is_here(struct asking *asking, const struct http_response *response, uint64
 		part->size = part->front;
 	if (part->front >= (asking->end < part->size ? asking->end : part->size))
 		return true;
-	if (part->front == before && response->received == 0)
+	if (part->front == before && response->received == 0 && !response->partial)
 		return fail(err, FAULT_PROTOCOL, "the server sent an empty body");
-	return fail(err, FAULT_NETWORK, response->stalled ? "next to nothing came for 30 s" : "the answer ended too early");
+	if (response->stalled)
+		return fail(err, FAULT_NETWORK, "next to nothing came for %s", units_show_duration(part->arena, http_stall_ms(http)));
+	return fail(err, FAULT_NETWORK, "the answer ended too early");
 }
 
 enum step { STEP_DONE, STEP_AGAIN, STEP_AT_ONCE, STEP_LEAVE, STEP_END };
@@ -269,7 +271,7 @@ ask_once(struct asking *asking, struct http *http, int64_t *wait, struct error *
 	*wait = response.retry_after;
 	if (response.status >= 300)
 		return !goes_on(asking, &response, &at_once, err) || http_asks_too_much(&response) ? STEP_LEAVE : at_once ? STEP_AT_ONCE : STEP_AGAIN;
-	if (span_is_here(asking, &response, before, err))
+	if (span_is_here(asking, http, &response, before, err))
 		return STEP_DONE;
 	asking->stalls += response.stalled;
 	return STEP_AGAIN;
@@ -296,7 +298,7 @@ ask_for_span(struct asking *asking, struct http *http, bool alternatives, struct
 		if (++tries >= MOST_TRIES || (alternatives && asking->stalls >= MOST_STALLS))
 			return false;
 		if (step == STEP_AGAIN)
-			clock_sleep_ms(http_back_off(tries - 1, wait), http->cancel);
+			clock_sleep_ms(http_back_off(http, tries - 1, wait), http->cancel);
 	}
 }
 

@@ -176,21 +176,32 @@ create(struct part *part, struct error *err)
 	return true;
 }
 
+/* "sha256:..." without its first word. */
+static const char *
+pinned_hex(const struct transfer *transfer, struct arena *arena)
+{
+	return strchr(checksum_text(arena, &transfer->checksum), ':') + 1;
+}
+
+const char *
+part_key(const struct transfer *transfer, struct arena *arena)
+{
+	return arena_printf(arena, "part:%s:%s/%s", pinned_hex(transfer, arena), transfer->dir, transfer->name);
+}
+
 bool
 part_open(struct part *part, const struct transfer *transfer, struct arena *arena, struct error *err)
 {
-	const struct checksum *checksum = &transfer->checksum;
 	struct memory_of_part memory;
 	struct digest name;
-	const char *hex, *prefix;
+	const char *prefix;
 
 	*part = (struct part){ .transfer = transfer, .arena = arena, .dirfd = -1, .fd = -1, .size = transfer->size };
 	digest_of(transfer->name, strlen(transfer->name), &name);
-	/* "sha256:..." without its first word; two files of equal content have parts of their own by the digest of their names. */
-	hex = strchr(checksum_text(arena, checksum), ':') + 1;
-	prefix = arena_printf(arena, "%s-%.8s.", hex, digest_text(arena, &name));
+	/* Two files of equal content have parts of their own by the digest of their names. */
+	prefix = arena_printf(arena, "%s-%.8s.", pinned_hex(transfer, arena), digest_text(arena, &name));
 	part->name = arena_printf(arena, "%s%s.part", prefix, transfer->run);
-	part->key = arena_printf(arena, "part:%s:%s/%s", hex, transfer->dir, transfer->name);
+	part->key = part_key(transfer, arena);
 	if (!open_dir(part, err) || !recall(part, &memory, err) || !claim_leftover(part, prefix, &memory, err))
 		return false;
 	if (part->fd >= 0) {

@@ -20,7 +20,7 @@ struct part {
 	int dirfd;               /* `.provision/parts` */
 	int fd;
 	const char *name;        /* below dirfd */
-	const char *key;         /* of its checkpoint */
+	const char *key;         /* part_key */
 	uint64_t size;           /* UINT64_MAX: not known yet */
 	uint64_t front;
 	struct part_piece *pieces;
@@ -30,6 +30,9 @@ struct part {
 	struct hasher git;       /* only if the checksum is one */
 	struct hasher piece;
 };
+
+/* Key of its checkpoint. */
+const char *part_key(const struct transfer *transfer, struct arena *arena);
 
 /* Open the part, taking over one that a former run left, with what its checkpoint says. The part's name is durable on return. */
 bool part_open(struct part *part, const struct transfer *transfer, struct arena *arena, struct error *err);

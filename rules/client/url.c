@@ -123,6 +123,7 @@ url_split(const char *text, struct url *url, const char **why)
 	authority = text + found.scheme_size + 3;
 	size = strcspn(authority, "/?#");
 	found.path = authority + size;
+	found.host = authority;
 	/* Schemes without a host (file:) are known by their name alone. */
 	if (found.port != 0 && !split_authority(authority, size, &found, why))
 		return false;

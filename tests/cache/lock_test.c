@@ -23,6 +23,7 @@ one_holder_at_a_time(void **state)
 	assert_string_equal(holder.command, "apply a.yaml");
 	assert_string_equal(holder.run, "RUN00001");
 	assert_int_equal(holder.pid, getpid());
+	assert_true(fcntl(first.fd, F_GETFD) & FD_CLOEXEC);
 	assert_true(clock_now_ns() - holder.since_ns < INT64_C(60000000000));
 	assert_true(strlen(holder.user) > 0 && strlen(holder.host) > 0);
 	lock_release(&first);

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import random
 import struct
@@ -92,10 +93,10 @@ def digests(directory):
 
 
 @contextlib.contextmanager
-def running_hub(root, *options):
+def running_hub(root, *options, **env):
     ready = root.parent / f"{root.name}.ready"
     ready.unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, str(HUB), str(root), "--ready", str(ready), *options])
+    process = subprocess.Popen([sys.executable, str(HUB), str(root), "--ready", str(ready), *options], env=os.environ | env)
     try:
         until = time.monotonic() + START_SECONDS
         while not ready.exists():

@@ -13,6 +13,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import canary
 from engine import docker
 from hubs import safetensors
 
@@ -259,6 +260,7 @@ class Result:
     def __init__(self, arguments, code, out, err):
         self.arguments, self.code, self.out, self.err = arguments, code, out, err
         self.text = out + err
+        canary.look_at_output(arguments, self.text)
 
     def __repr__(self):
         return f"provision {' '.join(self.arguments)}: {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
@@ -272,9 +274,9 @@ class Result:
 
 
 def environment(home, **more):
-    """What provision needs and no more: nothing of the caller's settings, no token, no proxy."""
+    """What provision needs and no more: nothing of the caller's settings, no proxy, and no token but the canary's."""
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "DOCKER_HOST", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH", "TMPDIR")}
-    return kept | {"HOME": str(home), "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | {k: str(v) for k, v in more.items()}
+    return kept | {"HOME": str(home), "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | canary.environment() | {k: str(v) for k, v in more.items()}
 
 
 def run(arguments, cwd, env, timeout=TIMEOUT):
@@ -426,7 +428,8 @@ class Story:
         return self.images(), [json.loads(self.docker("inspect", i))[0]["State"] for i in self.containers()], self.containers()
 
     def clean(self):
-        """Remove all of this story from the engine."""
+        """Remove all of this story from the engine, once the canary was looked for in it."""
+        canary.look_at_engine(self.docker, self.containers(), self.images())
         for container in self.containers():
             self.docker("rm", "--force", "--volumes", container, check=False)
         for image in [self.tag, *self.images()]:

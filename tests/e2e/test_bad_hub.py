@@ -1,4 +1,4 @@
-"""Hubs and servers that fail, lie or attack: either the right bytes arrive, or the run ends with a clear word, and nothing wrong has a final name."""
+"""Hubs and plain web servers over a longer time: mirrors, tokens, moved branches, what other clients fetched, runs that were killed. What a single answer can do wrong is in fire/faults.py."""
 
 import contextlib
 import hashlib
@@ -69,112 +69,6 @@ def assert_sound(project, hub, whole):
     assert {p.name for p in project.root.iterdir()} <= {"provision.yaml", "out", ".provision"}
     assert {p.name for p in project.root.parent.iterdir()} <= {"p", "p-home"}
     assert hub.stats()["leaks"] == []
-
-
-# protocol, path, behaviour, further keys of the fault, exit status, code, words. Status 0: the right bytes arrive all the same.
-FAULTS = [
-    ("huggingface", REPO, "401", {"arg": {"code": "GatedRepo"}, "times": -1}, 77, "E0603", [REPO]),
-    ("huggingface", REPO, "403", {"times": -1}, 77, "E0603", [REPO]),
-    ("huggingface", REPO, "404", {"arg": {"code": "RepoNotFound"}, "times": -1}, 66, "E0602", [REPO]),
-    ("huggingface", REPO, "html", {"times": -1}, 69, "E0605", [REPO]),
-    ("huggingface", REPO, "wrong_pointer", {"times": -1}, 69, "E0605", [SHARD]),
-    ("huggingface", REPO, "paging_loop", {"times": -1}, 69, "E0605", []),
-    ("huggingface", REPO, "foreign_link", {"times": -1}, 69, "E0605", []),
-    ("huggingface", REPO, "symlink", {"times": -1}, 69, "E0605", ["link.json"]),
-    ("huggingface", REPO, "429", {"arg": 1, "times": 1}, 0, None, []),
-    ("huggingface", REPO, "429", {"arg": 7200, "times": -1}, 69, "E0604", ["asks to wait 720"]),
-    ("huggingface", CONFIG, "401", {"times": -1}, 77, "E0603", [CONFIG]),
-    ("huggingface", CONFIG, "403", {"times": -1}, 77, "E0603", [CONFIG]),
-    ("huggingface", CONFIG, "404", {"times": -1}, 66, "E0602", [CONFIG]),
-    ("huggingface", SHARD, "404", {"times": -1, "where": "hub"}, 66, "E0602", [SHARD]),
-    ("huggingface", SHARD, "403", {"times": 1, "where": "cdn"}, 0, None, []),
-    ("huggingface", SHARD, "416", {"times": 1}, 0, None, []),
-    ("huggingface", SHARD, "429", {"arg": 1, "times": 1}, 0, None, []),
-    ("huggingface", SHARD, "500", {"times": 1}, 0, None, []),
-    ("huggingface", SHARD, "close", {"times": 1}, 0, None, []),
-    ("huggingface", SHARD, "truncate", {"arg": 1000, "times": 1}, 0, None, []),
-    ("huggingface", SHARD, "wrong_byte", {"arg": 5000, "times": -1}, 1, "E0606", [SHARD]),
-    ("huggingface", SHARD, "gzip", {"times": -1}, None, None, [SHARD]),
-    ("huggingface", SHARD, "no_range", {"times": -1}, 0, None, []),
-    ("huggingface", SHARD, "no_length", {"times": -1}, 0, None, []),
-    ("huggingface", SHARD, "html", {"times": -1}, None, None, [SHARD]),
-    ("huggingface", SHARD, "pointer", {"times": -1}, None, None, [SHARD]),
-    ("huggingface", SHARD, "empty", {"times": -1}, None, None, [SHARD]),
-    ("huggingface", SHARD, "long", {"times": -1}, None, None, [SHARD]),
-    ("huggingface", SHARD, "redirect_loop", {"times": -1, "where": "hub"}, None, None, [SHARD]),
-    ("huggingface", SHARD, "redirect_file", {"times": -1, "where": "hub"}, None, None, [SHARD]),
-    ("huggingface", SHARD, "redirect_http", {"times": -1, "where": "hub"}, None, None, [SHARD]),
-    ("huggingface", CONFIG, "bad_commit", {"times": -1}, None, None, [CONFIG]),
-    ("huggingface", CONFIG, "wrong_byte", {"arg": 20, "times": -1}, 1, "E0606", [CONFIG]),
-    ("huggingface", CONFIG, "html", {"times": -1}, None, None, [CONFIG]),
-    ("huggingface", CONFIG, "gzip", {"times": -1}, None, None, [CONFIG]),
-    ("modelscope", REPO, "401", {"times": -1}, 77, "E0603", [REPO]),
-    ("modelscope", REPO, "403", {"times": -1}, 77, "E0603", [REPO]),
-    ("modelscope", REPO, "404", {"times": -1}, 66, "E0602", [REPO]),
-    ("modelscope", REPO, "html", {"times": -1}, 69, "E0605", [REPO]),
-    ("modelscope", REPO, "files_null", {"times": -1}, 66, "E0602", [REPO]),
-    ("modelscope", REPO, "no_sha256", {"times": -1}, 69, "E0608", []),
-    ("modelscope", REPO, "wrong_sha256", {"times": -1}, 1, "E0606", []),
-    ("modelscope", REPO, "symlink", {"times": -1}, 69, "E0605", ["link.json"]),
-    ("modelscope", REPO, "envelope", {"arg": 10010205001, "times": -1}, None, None, [REPO]),
-    ("modelscope", SHARD, "404", {"times": -1}, 66, "E0602", [SHARD]),
-    ("modelscope", SHARD, "429", {"arg": 1, "times": 1}, 0, None, []),
-    ("modelscope", SHARD, "500", {"times": 1}, 0, None, []),
-    ("modelscope", SHARD, "truncate", {"arg": 1000, "times": 1}, 0, None, []),
-    ("modelscope", SHARD, "wrong_byte", {"arg": 5000, "times": -1}, 1, "E0606", [SHARD]),
-    ("modelscope", SHARD, "no_range", {"times": -1}, 0, None, []),
-    ("modelscope", SHARD, "html", {"times": -1}, None, None, [SHARD]),
-    ("modelscope", SHARD, "pointer", {"times": -1}, None, None, [SHARD]),
-    ("modelscope", SHARD, "redirect_loop", {"times": -1}, None, None, [SHARD]),
-    ("modelscope", SHARD, "redirect_file", {"times": -1}, None, None, [SHARD]),
-    ("plain", "SHA256SUMS", "404", {"times": -1, "where": "hub"}, 66, None, ["SHA256SUMS"]),
-    ("plain", "SHA256SUMS", "html", {"times": -1, "where": "hub"}, None, None, ["SHA256SUMS"]),
-    ("plain", SHARD, "truncate", {"arg": 1000, "times": 1}, 0, None, []),
-    ("plain", SHARD, "wrong_byte", {"arg": 5000, "times": -1}, 1, "E0606", [SHARD]),
-    ("plain", SHARD, "no_range", {"times": -1}, 0, None, []),
-    ("plain", SHARD, "403", {"times": -1}, 77, "E0603", [SHARD]),
-]
-
-
-@pytest.mark.parametrize("kind, path, behaviour, more, status, code, words", FAULTS, ids=[f"{f[0]}-{f[1].split('/')[-1][:6]}-{f[2]}-{f[3]['times']}" for f in FAULTS])
-def test_fault(tmp_path, hub, kind, path, behaviour, more, status, code, words):
-    project = new_project(tmp_path, hub, SOURCES[kind])
-    hub.fault(path, behaviour, **more)
-    done = project.apply(timeout=120)
-    assert done.code == status if status is not None else done.code in (0, 1, 65, 66, 69, 77), done
-    assert "E0999" not in done.text and "Sanitizer" not in done.text, done
-    assert_sound(project, hub, done.code == 0)
-    if done.code:
-        assert f"error[{code}]" in done.text if code else "error[E06" in done.text or "error[E0303]" in done.text, done
-        assert all(word in done.text for word in words), done
-    # Once the hub is well, the same command finishes.
-    hub.reset()
-    project.applied(timeout=120)
-    assert_sound(project, hub, True)
-    project.nothing_to_do()
-
-
-def test_three_errors_then_fine(tmp_path, hub):
-    project = new_project(tmp_path, hub, SOURCES["huggingface"])
-    hub.fault(SHARD, "500", 3)
-    project.applied(timeout=120)
-    assert_sound(project, hub, True)
-
-
-NAMES = ["../x.json", "/etc/x.json", "a/../../x.json", "a\\..\\x.json", "tab\tx.json", "bell\x07.json", ".git/config", "a/.git/hooks/x.json", "Config.json",
-         "..", "a//x.json", "./x.json", "x" * 300 + ".json", ".cache/x.json", ".provision/x.json"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["huggingface", "modelscope"])
-def test_hostile_name(tmp_path, hub, kind, name):
-    project = new_project(tmp_path, hub, SOURCES[kind], "    include: [\"*\"]\n")
-    hub.fault(REPO, "hostile", -1, arg=[name])
-    done = project.apply()
-    assert_refused(done, 69, "E0607")
-    assert "\x07" not in done.text and "\u202e" not in done.text and "\t" not in done.text, done
-    assert final(project) == {} and hub.stats()["total"] == 0
-    assert_sound(project, hub, False)
 
 
 def test_symlink_in_the_way(tmp_path, hub):
@@ -420,15 +314,14 @@ def test_download_by_its_mirror(tmp_path, site):
         assert hashlib.sha256(project.path("out/c.json").read_bytes()).hexdigest() == digest
 
 
-@pytest.mark.parametrize("text, code", [
-    ("not a list of checksums\n", "E0303"),
-    ("0" * 63 + "  config.json\n", "E0303"),
-    ("0" * 64 + "  ../config.json\n", None),
-    ("0" * 64 + "  config.json\n" + "1" * 64 + "  config.json\n", "E0303"),
+@pytest.mark.parametrize("text", [
+    "not a list of checksums\n",
+    "0" * 63 + "  config.json\n",
+    "0" * 64 + "  ../config.json\n",
+    "0" * 64 + "  config.json\n" + "1" * 64 + "  config.json\n",
 ], ids=["prose", "short", "climbs", "twice"])
-def test_bad_checksum_list(tmp_path, hub, text, code):
+def test_bad_checksum_list(tmp_path, hub, text):
     project = new_project(tmp_path, hub, SOURCES["huggingface"], "    checksums: SUMS\n")
     project.write("SUMS", text)
-    done = project.apply()
-    assert done.code in (1, 65, 66, 69) and "E0999" not in done.text and (code or "error[E0") in done.text, done
+    assert_refused(project.apply(), 65, "E0303", "SUMS")
     assert final(project) == {}

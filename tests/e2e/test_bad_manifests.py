@@ -88,6 +88,15 @@ CASES = [
      ["`paht`", "`path`"]),
     ("two_makers_of_output", HEAD + "targets:\n  a: {rule: command, command: [x], outputs: [o]}\n  b: {rule: command, command: [x], outputs: [o]}\n",
      "E0204", 65, 5, None, ["`a`"]),
+    ("two_services_on_a_port", HEAD + "targets:\n  a: {rule: service, runtime: process, command: [x], port: 8000, replicas: 3}\n"
+     "  b: {rule: service, runtime: process, command: [x], port: 8002, host: 0.0.0.0}\n", "E0204", 65, 5, 60, ["`a`", "`b`", "port `8002`", "bad.yaml:4:60"]),
+    ("two_images_of_a_tag", HEAD + "targets:\n  a: {rule: image, from: \"x:1\", tag: mine}\n  b: {rule: image, from: \"x:2\", tag: \"mine:latest\"}\n",
+     "E0204", 65, 5, 38, ["tag `mine:latest`", "bad.yaml:4:38"]),
+    ("two_directories", HEAD + "targets:\n  a: {rule: directory, path: x}\n  b: {rule: directory, path: ./x/}\n", "E0204", 65, 5, 30, ["`a`"]),
+    ("two_models_in_a_directory", HEAD + "targets:\n  a: {rule: model, source: \"huggingface:o/m\", dir: x}\n"
+     "  b: {rule: model, source: \"huggingface:o/n\", dir: x}\n", "E0204", 65, 5, None, ["`a`", "bad.yaml:4:3"]),
+    ("two_downloads_of_a_path", HEAD + "targets:\n  a: {rule: download, url: \"https://x/a\", path: x, sha256: " + "a" * 64 + "}\n"
+     "  b: {rule: download, url: \"https://x/b\", path: x, sha256: " + "b" * 64 + "}\n", "E0204", 65, 5, None, ["`a`", "bad.yaml:4:3"]),
     ("empty", "", "E0101", 65, 1, 1, ["empty"]),
     ("comments_alone", "# nothing\n\n", "E0101", 65, 1, 1, ["empty"]),
     ("scalar", "hello\n", "E0103", 65, 1, 1, []),
@@ -128,6 +137,18 @@ def test_refused(project, text, code, status, line, column, words):
     # What cannot be read is not carried out either.
     applied = project.run("apply", "--yes", "bad.yaml")
     assert applied.code == status and not project.path(".provision/cache.db").exists(), applied
+
+
+@pytest.mark.parametrize("targets", [
+    "  a: {rule: service, runtime: process, command: [x], port: 8000, replicas: 2}\n  b: {rule: service, runtime: process, command: [x], port: 8002}\n",
+    "  a: {rule: service, runtime: process, command: [x], port: 8000}\n  b: {rule: service, runtime: process, command: [x], port: 8000, host: 127.0.0.2}\n",
+    "  a: {rule: image, from: \"x:1\", tag: mine}\n  b: {rule: image, from: \"x:1\", tag: mine}\n",
+    "  a: {rule: directory, path: x}\n  b: {rule: model, source: \"huggingface:o/m\", dir: x}\n",
+])
+def test_claims_that_do_not_meet(project, targets):
+    project.write("good.yaml", HEAD + "targets:\n" + targets)
+    done = project.run("check", "good.yaml")
+    assert done.code == 0, done
 
 
 @pytest.mark.parametrize("rest, wanted", [

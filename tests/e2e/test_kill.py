@@ -1,9 +1,11 @@
 """Killed at the worst moments, by SIGKILL and by Ctrl-C: the next apply finishes, fetches nothing verified again and leaves no orphan."""
 
+import http.server
 import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -147,6 +149,153 @@ def test_ctrl_c_says_what_is_kept(big_hub, project, tmp_path):
     out, err = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
     assert "stopping" in err and "Interrupted after" in out + err and "go on" in out + err, out + err
+
+
+# ------------------------------------------------------------------ children of a build
+
+
+# Stays until it is told to go on, with a grandchild that takes no notice of SIGTERM and one that dropped the mark in its environment.
+CHILD = """#!/bin/sh
+test -e go && exit 0
+(trap '' TERM; while :; do sleep 0.05; done) >/dev/null 2>&1 &
+stubborn=$!
+env -i /bin/sleep 3600 >/dev/null 2>&1 &
+echo $$ $stubborn $! >pids.new
+mv pids.new pids
+wait
+"""
+
+CHILDREN = {
+    "command": "    rule: command\n    command: [./child.sh]\n",
+    "check": "    rule: validate\n    url: http://127.0.0.1:{port}\n    checks: [{{name: script, command: [./child.sh]}}]\n",
+}
+AT_ONCE = ["--yes", "--grace=300ms"]
+OTHER = "    rule: command\n    command: ['true']\n"
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    """Answers every question with 200."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def healthy():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture(params=CHILDREN)
+def child_project(request, project, healthy):
+    (project / "child.sh").write_text(CHILD)
+    (project / "child.sh").chmod(0o755)
+    write_targets(project, long=CHILDREN[request.param].format(port=healthy))
+    yield project
+    for pid in started(project):
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def write_targets(project, **targets):
+    (project / "provision.yaml").write_text("provision: 1\nname: kill\ntargets:\n" + "".join(f"  {n}:\n{text}" for n, text in targets.items()))
+
+
+def started(project):
+    return [int(pid) for pid in (project / "pids").read_text().split()] if (project / "pids").exists() else []
+
+
+def killed_in_the_middle(project, tmp_path):
+    (project / "pids").unlink(missing_ok=True)
+    running = Running(["apply", *AT_ONCE], project, environment(tmp_path))
+    wait_until((project / "pids").exists, 30)
+    assert running.kill().code == -signal.SIGKILL
+    left = started(project)
+    assert len(left) == 3 and all(is_alive(pid) for pid in left)
+    return left
+
+
+def mark_of(pid):
+    for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if entry.startswith(b"PROVISION_INSTANCE="):
+            return entry.split(b"=", 1)[1].decode()
+    return None
+
+
+def test_children_of_a_killed_build_are_ended(child_project, provision, tmp_path):
+    project = child_project
+    left = killed_in_the_middle(project, tmp_path)
+    mark = mark_of(left[0])
+    assert mark and mark_of(left[1]) == mark and mark_of(left[2]) is None
+    # Another project's child, another target's, and one whose name only begins like ours.
+    owner, rest = mark.split("/", 1)
+    others = ["0" * len(owner) + "/" + rest, mark.replace("/long/", "/longer/"), mark + "X"]
+    strangers = [subprocess.Popen(["sleep", "60"], env={"PROVISION_INSTANCE": other, "PATH": os.environ["PATH"]}) for other in others]
+    try:
+        (project / "go").touch()
+        done = provision("apply", *AT_ONCE)
+        assert done.code == 0, done
+        assert not [pid for pid in left if is_alive(pid)]
+        assert all(stranger.poll() is None for stranger in strangers)
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
+    assert not (project / ".provision" / "runtime" / "children").exists()
+
+
+def test_they_are_ended_before_the_same_is_begun_again(child_project, tmp_path):
+    project = child_project
+    first = killed_in_the_middle(project, tmp_path)
+    second = killed_in_the_middle(project, tmp_path)
+    assert not [pid for pid in first if is_alive(pid)]
+    assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize("command", ["apply", "destroy"])
+def test_children_of_a_target_that_is_gone_are_ended(child_project, provision, tmp_path, command):
+    project = child_project
+    left = killed_in_the_middle(project, tmp_path)
+    write_targets(project, other=OTHER)
+    assert provision("plan").code == 0
+    assert all(is_alive(pid) for pid in left)  # a plan changes nothing
+    assert provision(command, *AT_ONCE).code == 0
+    assert not [pid for pid in left if is_alive(pid)]
+
+
+def test_children_are_ended_though_nothing_is_to_be_done(project, provision, tmp_path):
+    """The manifest is again what it was before the run that was killed."""
+    (project / "child.sh").write_text(CHILD)
+    (project / "child.sh").chmod(0o755)
+    write_targets(project, other=OTHER)
+    assert provision("apply", *AT_ONCE).code == 0
+    assert "Nothing to do" in provision("apply").out
+    write_targets(project, other=OTHER, long=CHILDREN["command"])
+    left = killed_in_the_middle(project, tmp_path)
+    write_targets(project, other=OTHER)
+    assert "Nothing to do" in provision("apply", *AT_ONCE).out
+    assert not [pid for pid in left if is_alive(pid)]
+
+
+def test_a_daemon_of_a_finished_command_is_left_alone(project, provision):
+    """What a command that ended well put into the background on purpose is not a leftover of anything."""
+    (project / "daemon.sh").write_text("#!/bin/sh\nsetsid -f sh -c 'echo $$ >pid; exec sleep 60' >/dev/null 2>&1\nwhile ! [ -s pid ]; do sleep 0.05; done\n")
+    (project / "daemon.sh").chmod(0o755)
+    write_targets(project, daemon="    rule: command\n    command: [./daemon.sh]\n    always: true\n")
+    assert provision("apply", *AT_ONCE).code == 0
+    pid = int((project / "pid").read_text())
+    try:
+        assert provision("apply", *AT_ONCE).code == 0
+        assert is_alive(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 # ------------------------------------------------------------------ a process
@@ -295,9 +444,11 @@ def test_killed_build_of_an_image(story):
     running = story.start("apply", "tp4.yaml", "image", "--yes", "-v")
     wait_until(lambda: marker in story.docker("ps", "--all", "--no-trunc", "--format", "{{.Command}}"), 30)
     assert running.kill().code == -signal.SIGKILL
-    wait_until(lambda: not processes_with(f"--tag={story.tag}") and not processes_with(f"{story.tag} "))
+    left = [pid for pid in processes_with(story.tag) if mark_of(pid)]
+    assert left
     story.hub.reset()
     story.applied()
+    assert not [pid for pid in left if is_alive(pid)]
     assert_serves(story)
     assert marker not in story.docker("ps", "--all", "--no-trunc", "--format", "{{.Command}}")
 

@@ -1,7 +1,9 @@
 """The manifests that ship: they check, and their plans are honest on a machine without GPUs, and on one that only seems to have four."""
 
+import contextlib
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,25 @@ def test_shape_fits(four_cards, name, verdict):
     """By the preflight alone, these shapes can run the model on four such cards."""
     done = plan(four_cards, name, "--no-fallback", "preflight")
     assert done.code == 0 and verdict in done.out and "feasible" in done.out, done
+
+
+@needs_nvml
+@pytest.mark.parametrize("name, replicas", [("tp4.yaml", 1), ("tp1x3.yaml", 3), ("tp2x2.yaml", 2)])
+def test_every_port_of_a_shape_is_asked_for(four_cards, name, replicas):
+    """All move with the first one."""
+    for _ in range(10):
+        first = free_port()
+        with contextlib.ExitStack() as open_sockets:
+            try:
+                for port in range(first, first + replicas + 1):
+                    open_sockets.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue  # one of them is somebody else's
+            done = plan(four_cards, name, "--no-fallback", "--set", f"port={first}")
+            break
+    assert done.code in (3, 4), done
+    assert all(f"port {port} is held" in done.text for port in range(first, first + replicas)), done
+    assert f"port {first + replicas} is held" not in done.text and "port 800" not in done.text, done
 
 
 @needs_nvml

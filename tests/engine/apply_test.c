@@ -80,7 +80,7 @@ step_settle(struct task *task, struct error *err)
 	return true;
 }
 
-/* What a revert runs into: "" nothing, "fail", "signal". */
+/* What a revert runs into: "" nothing, "fail", "signal"; "lost": the old one is gone for good. */
 static const char *revert_meets = "";
 
 static bool
@@ -91,6 +91,8 @@ step_revert(struct task *task, struct error *err)
 		kill(getpid(), SIGINT);
 		clock_sleep_ms(300, NULL);
 	}
+	if (text_equal(revert_meets, "lost"))
+		task_lost(task, "it was removed");
 	return !text_equal(revert_meets, "fail") || (fail)(err, FAULT_COMMAND, "it does not come back");
 }
 
@@ -109,7 +111,43 @@ static const struct rule live_rule = {
 	.name = "live", .version = 1, .params = params, .size = sizeof(struct step), .outputs = outputs, .build = step_build, .settle = step_settle,
 	.revert = step_revert, .destroy = step_destroy,
 };
-static const struct rule *const rules[] = { &step_rule, &live_rule, NULL };
+
+/* A rule of files: `makes` is the name of the one that it makes. */
+static bool
+file_build(const void *spec, struct task *task, struct error *err)
+{
+	const struct step *step = spec;
+
+	(void)err;
+	note("build", task_target(task));
+	task_artifact(task, &(struct artifact){ .kind = ARTIFACT_FILE, .name = arena_printf(task_arena(task), "/made/%s", step->makes) });
+	return true;
+}
+
+static void
+file_paths(const void *spec, struct arena *arena, struct paths *paths)
+{
+	const struct step *step = spec;
+
+	strings_add(&paths->makes, arena, arena_printf(arena, "/made/%s", step->makes));
+}
+
+static bool
+file_destroy(struct task *task, struct error *err)
+{
+	const struct artifacts *artifacts = &task_record(task)->artifacts;
+
+	(void)err;
+	for (size_t i = 0; i < artifacts->count; i++)
+		note("remove", artifacts->items[i].name);
+	return true;
+}
+
+static const struct rule file_rule = {
+	.name = "file", .version = 1, .sheds = true, .params = params, .size = sizeof(struct step), .outputs = outputs, .paths = file_paths, .build = file_build,
+	.destroy = file_destroy,
+};
+static const struct rule *const rules[] = { &step_rule, &live_rule, &file_rule, NULL };
 
 /* ---- */
 
@@ -354,6 +392,57 @@ test_what_was_put_aside_first_comes_back(void **state)
 	assert_true(digest_equal(&first, &fake_memory_row(&world->memory, "s")->fingerprint));
 }
 
+/* What was put aside is gone for good: it is dropped, what replaced it stays, and the run goes on with the plan. */
+static void
+test_what_was_put_aside_is_lost(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+
+	run(world, "  s: {rule: live, value: one, makes: old}\n", 2, 1);
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	run(world, "  s: {rule: live, value: one, makes: old}\n  a: {rule: step}\n", 2, 1);
+	world->memory.kept[world->memory.kept_count++] = *fake_memory_row(&world->memory, "s");
+	did.text[0] = '\0';
+	/* Not to be put back just now is not lost. */
+	revert_meets = "fail";
+	result = run(world, "  s: {rule: live, value: two, makes: new}\n", 2, 1);
+	assert_int_equal(result.error.fault, FAULT_COMMAND);
+	assert_int_equal(world->memory.kept_count, 1);
+	expect_did("revert to old\n");
+	revert_meets = "lost";
+	result = run(world, "  s: {rule: live, value: two, makes: new}\n", 2, 1);
+	revert_meets = "";
+	assert_int_equal(result.error.fault, FAULT_NONE);
+	assert_int_equal(result.changed, 2);
+	assert_int_equal(world->memory.kept_count, 0);
+	expect_did("revert to old\ndestroy a\nbuild s\nsettle s\n");
+	assert_non_null(fake_memory_row(&world->memory, "s"));
+}
+
+/* It was removed while its successor was tried: that one stays to be looked at, as if there had been none before it. */
+static void
+test_lost_while_its_successor_was_tried(void **state)
+{
+	struct world *world = *state;
+	struct digest first;
+	struct apply_result result;
+
+	run(world, "  s: {rule: live, value: one, makes: old}\n", 2, 1);
+	first = fake_memory_row(&world->memory, "s")->fingerprint;
+	did.text[0] = '\0';
+	revert_meets = "lost";
+	result = run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, value: fail, needs: [s]}\n", 2, 1);
+	assert_int_equal(result.failed, 1);
+	expect_did("build s\nbuild accept\nrevert to old\n");
+	assert_int_equal(world->memory.kept_count, 0);
+	assert_false(digest_equal(&first, &fake_memory_row(&world->memory, "s")->fingerprint));
+	/* A build that failed has left the record of the old one, whose absence the next plan finds. */
+	run(world, "  s: {rule: live, value: fail}\n", 2, 1);
+	revert_meets = "";
+	assert_non_null(fake_memory_row(&world->memory, "s"));
+}
+
 /* A run that is about other targets neither settles nor reverts a swap that it did not look at. */
 static void
 test_open_swap_of_a_target_that_nobody_asked_for(void **state)
@@ -450,6 +539,30 @@ test_removed_from_the_manifest(void **state)
 	assert_null(fake_memory_row(&world->memory, "b"));
 }
 
+/* What is not made any more goes at the end, and after a run that was killed before that, at the next one. */
+static void
+test_made_no_more(void **state)
+{
+	struct world *world = *state;
+	struct row first;
+
+	run(world, "  a: {rule: file, value: one, makes: x}\n  b: {rule: step}\n", 2, 1);
+	first = *fake_memory_row(&world->memory, "a");
+	did.text[0] = '\0';
+	run(world, "  a: {rule: file, value: two, makes: y}\n  b: {rule: step, value: fail}\n", 1, 1);
+	expect_did("build a\nbuild b\nremove /made/x\n");
+	assert_int_equal(world->memory.kept_count, 0);
+	world->memory.kept[world->memory.kept_count++] = first;
+	run(world, "  a: {rule: file, value: two, makes: y}\n  b: {rule: step}\n", 1, 1);
+	expect_did("remove /made/x\n");
+	assert_int_equal(world->memory.kept_count, 0);
+	/* Made again meanwhile, by another. */
+	world->memory.kept[world->memory.kept_count++] = first;
+	run(world, "  a: {rule: file, value: two, makes: y}\n  b: {rule: file, makes: x}\n", 1, 1);
+	expect_did("destroy b\nbuild b\n");
+	assert_int_equal(world->memory.kept_count, 0);
+}
+
 static void
 test_orphan_of_an_intent(void **state)
 {
@@ -525,12 +638,15 @@ main(void)
 		TEST(test_first_start_is_left_to_be_looked_at),
 		TEST(test_killed_in_the_middle_of_a_swap),
 		TEST(test_what_was_put_aside_first_comes_back),
+		TEST(test_what_was_put_aside_is_lost),
+		TEST(test_lost_while_its_successor_was_tried),
 		TEST(test_open_swap_of_a_target_that_nobody_asked_for),
 		TEST(test_intent_of_an_open_swap),
 		TEST(test_intent_of_a_dropped_target),
 		TEST(test_destroyed_with_what_was_put_aside),
 		TEST(test_interrupted_while_recovering),
 		TEST(test_removed_from_the_manifest),
+		TEST(test_made_no_more),
 		TEST(test_orphan_of_an_intent),
 		TEST(test_interrupted),
 		TEST(test_memory_breaks),

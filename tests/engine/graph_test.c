@@ -61,7 +61,24 @@ static const struct rule make_rule = {
 	.name = "make", .version = 1, .params = make_params, .size = sizeof(struct make), .outputs = make_outputs, .validate = make_validate, .paths = make_paths,
 };
 
-static const struct rule *const rules[] = { &make_rule, NULL };
+/* Claims `port` at the place `text`, and the tag `path`, which targets of one definition may share. */
+static void
+hold_claims(const void *spec, struct arena *arena, struct claims *claims)
+{
+	const struct make *make = spec;
+
+	if (make->port)
+		claims_add(claims, arena, &(struct claim){ .kind = "port", .name = arena_printf(arena, "%lld", (long long)make->port), .where = make->text,
+			.param = "port" });
+	if (make->path)
+		claims_add(claims, arena, &(struct claim){ .kind = "tag", .name = make->path, .param = "path", .shared = true });
+}
+
+static const struct rule hold_rule = {
+	.name = "hold", .version = 1, .params = make_params, .size = sizeof(struct make), .outputs = make_outputs, .claims = hold_claims,
+};
+
+static const struct rule *const rules[] = { &make_rule, &hold_rule, NULL };
 
 struct world {
 	struct arena arena;
@@ -187,6 +204,52 @@ test_errors(void **state)
 	}
 }
 
+/* What one target alone can have, as far as it is known. */
+static void
+test_claims(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t count;
+		const char *words;
+	} cases[] = {
+		{ "  a: {rule: hold, port: 8000}\n  b: {rule: hold, port: 8000}\n", 1, "targets `a` and `b` both want port `8000`" },
+		{ "  a: {rule: hold, port: 8000}\n  b: {rule: hold, port: 8001}\n", 0, NULL },
+		{ "  a: {rule: hold, port: 8000, text: x}\n  b: {rule: hold, port: 8000, text: y}\n", 0, NULL },
+		{ "  a: {rule: hold, port: 8000, text: x}\n  b: {rule: hold, port: 8000, text: y}\n  c: {rule: hold, port: 8000, text: y}\n", 1,
+			"targets `b` and `c` both" },
+		{ "  a: {rule: hold, port: 8000, text: x}\n  b: {rule: hold, port: 8000}\n  c: {rule: hold, port: 8000}\n", 2, "targets `a` and `b` both" },
+		{ "  a: {rule: hold, path: x}\n  b: {rule: hold, path: ./x}\n", 0, NULL },
+		{ "  a: {rule: hold, path: x}\n  b: {rule: hold, path: x, reads: [y]}\n", 1, "targets `a` and `b` both want tag `/" },
+		{ "  m: {rule: make}\n  a: {rule: hold, path: x}\n  b: {rule: hold, path: x, text: \"${m.id}\"}\n", 0, NULL },
+		{ "  a: {rule: hold, port: 8000}\n  m: {rule: make}\n  b: {rule: hold, port: \"${m.id}\"}\n", 0, NULL },
+		{ "  a: {rule: hold, port: 8000}\n  b: {rule: hold, port: \"${a.port}\"}\n", 1, "both want port" },
+		{ "  a: {rule: hold, port: 8000}\n  b: {rule: hold, port: 8000, optional: true}\n", 0, NULL },
+		{ "  a: {rule: hold, port: 8000, path: x}\n  b: {rule: hold, port: 8000, path: x}\n  c: {rule: mkae}\n", 2, "both want port" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct world world;
+		bool ok = load(&world, cases[i].text);
+
+		if (ok != (cases[i].count == 0) || world.errors.count != cases[i].count)
+			fail_msg("case %zu: %zu errors: %s", i, world.errors.count, world.errors.count ? world.errors.items[0].text : "");
+		for (size_t j = 0, found = 0; j < world.errors.count; j++) {
+			const struct error *err = &world.errors.items[j];
+
+			if (err->fault != FAULT_TWO_MAKERS)
+				continue;
+			if (found++ == 0 && !strstr(err->text, cases[i].words))
+				fail_msg("case %zu: %s", i, err->text);
+			/* The one that comes later is where it is told, and the hint leads to the other. */
+			assert_true(err->at.line > 4 && err->at.column > 5);
+			assert_non_null(strstr(err->hint, "` does so at /tmp/graph-"));
+		}
+		end(&world);
+	}
+}
+
 /* Outputs that are parameters are known before anything is built, through several targets; those of a build are not. */
 static void
 test_known_outputs(void **state)
@@ -287,7 +350,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_orders), cmocka_unit_test(test_errors), cmocka_unit_test(test_known_outputs), cmocka_unit_test(test_common_keys),
+		cmocka_unit_test(test_orders), cmocka_unit_test(test_errors), cmocka_unit_test(test_claims), cmocka_unit_test(test_known_outputs), cmocka_unit_test(test_common_keys),
 		cmocka_unit_test(test_marks), cmocka_unit_test(test_many),
 	};
 

@@ -4,11 +4,13 @@
 #include <stdint.h>
 #include <setjmp.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/json.h"
+#include "engine/base/secret.h"
 #include "engine/outcome.h"
 
 #include <cmocka.h> /* last: its macro `fail` hides our function */
@@ -50,10 +52,32 @@ test_reasons(void **state)
 	assert_in_range(count_reasons(causes, 200), 2, 10);
 }
 
+/* The history keeps what went wrong, and never a secret that stood in it. */
+static void
+test_secret(void **state)
+{
+	static const char value[] = "outcome-canary-5512";
+	static const struct rule rule = { .name = "thing" };
+	struct arena arena finally(arena_finish) = { 0 };
+	struct secret secret finally(secret_finish) = { 0 };
+	struct secret_ref ref = { .env = "PROVISION_OUTCOME_CANARY" };
+	struct worker worker = { .kind = WORK_BUILD, .rule = &rule, .task = { .name = "a" } };
+	struct outcome outcome;
+	struct error err = { 0 };
+
+	(void)state;
+	setenv("PROVISION_OUTCOME_CANARY", value, 1);
+	assert_true(secret_load(&ref, false, &secret, &err));
+	(fail)(&worker.err, FAULT_COMMAND, "the server refused `%s`", value);
+	outcome = outcome_make(&arena, &worker, RESULT_FAILED);
+	assert_non_null(strstr(outcome.message, "the server refused"));
+	assert_null(strstr(outcome.message, value));
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reasons) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reasons), cmocka_unit_test(test_secret) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,9 @@ test_references(void **state)
 		{ "vars: {a: {rule: x}}\ntargets: {t: \"${a}\"}\n", "{\"t\":{\"rule\":\"x\"}}" },
 		{ "vars: {u: \"${s.url}\"}\ntargets: {t: {p: \"${u}\", q: \"<${s.url}>$${\", r: \"${u}/v1\"}, s: {}}\n",
 			"{\"t\":{\"p\":\"${s.url}\",\"q\":\"<${s.url}>$${\",\"r\":\"${s.url}/v1\"},\"s\":{}}" },
+		/* A `$` at the end of one text and what begins the next do not make a reference that nobody wrote. */
+		{ "vars: {u: \"${s.url}$\", b: \"{${s.url}\"}\ntargets: {t: {p: \"${u}{x}\", q: \"a$${b}\", r: \"$$${u}\", s: \"${u}${b}\"}, s: {}}\n",
+			"{\"t\":{\"p\":\"${s.url}$${x}\",\"q\":\"a${b}\",\"r\":\"$${u}\",\"s\":\"${s.url}$${${s.url}\"},\"s\":{}}" },
 	};
 
 	(void)state;
@@ -146,6 +149,7 @@ test_errors(void **state)
 		{ "targets: {t: {p: \"${env.DB_PASSWD_FILE}\"}}\n", FAULT_SECRET_IN_TEXT, 1, 3, 19, "DB_PASSWD_FILE", NULL },
 		{ "targets: {t: {p: \"${env.TOKENIZERS_PARALLELISM_X}\"}}\n", FAULT_UNDEFINED, 1, 3, 19, "not set", NULL },
 		{ "vars: {d: \"$\"}\ntargets: {t: {p: \"${d}${t.x}\"}}\n", FAULT_REFERENCE, 1, 4, 18, "directly before", NULL },
+		{ "vars: {d: \"${t.y}$\"}\ntargets: {t: {p: \"${d}${t.x}\"}}\n", FAULT_REFERENCE, 1, 4, 18, "directly before", NULL },
 		{ "vars: {a: \"${zz}\"}\ntargets: {t: {p: \"${a}\", q: \"${a}\"}}\n", FAULT_UNDEFINED, 1, 3, 12, "zz", NULL },
 		{ "vars: {1x: 1, \"a.b\": 2}\ntargets: {}\n", FAULT_BAD_NAME, 2, 3, 8, "1x", NULL },
 		{ "target: {}\n", FAULT_UNKNOWN_KEY, 2, 3, 1, "`target`", "did you mean `targets`" },

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model hub for tests: Hugging Face, ModelScope and plain HTTP over one directory, with faults on demand.
 
-    hub.py ROOT [--port N] [--cdn-port N] [--ready FILE] [--page-size N] [--lfs-from BYTES] [--token TOKEN]
+    hub.py ROOT [--port N] [--cdn-port N] [--ready FILE] [--page-size N] [--lfs-from BYTES] [--token TOKEN | --token-env NAME]
 
 ROOT/ORG/NAME/... is the repository ORG/NAME as it is now; ROOT/ORG/NAME@REV/... is its branch or tag REV. The commit is computed from the
 content, so changing a file moves `main`; commits seen before stay available while the server lives. Listens on 127.0.0.1 alone; ports are
@@ -13,7 +13,7 @@ Hugging Face  HUB/api/models/ORG/NAME[/revision/REV], .../tree/REV (paged), HUB/
 ModelScope    HUB/api/v1/models/ORG/NAME[/revisions|/commits|/repo/files|/repo]; a range is answered with 200 and Content-Range.
 Plain         HUB/plain/ORG/NAME/PATH, with SHA256SUMS.
 
-With --token everything but /plain wants `Authorization: Bearer TOKEN` (401 GatedRepo otherwise).
+With a token (--token-env: out of the environment) everything but /plain wants `Authorization: Bearer TOKEN` (401 GatedRepo otherwise).
 
 Control
   GET  /__stats   {"requests": {PATH: N}, "bytes": {PATH: N}, "total": BYTES, "leaks": [...], "authorized": N}; PATH is the file's path in its repository,
@@ -631,10 +631,11 @@ def main():
     parser.add_argument("--page-size", type=int, default=1000)
     parser.add_argument("--lfs-from", type=int, default=10 << 20)
     parser.add_argument("--token")
+    parser.add_argument("--token-env")
     options = parser.parse_args()
     shared = {"state": State(), "repositories": Repositories(options.root, options.lfs_from)}
     cdn = Server(options.cdn_port, Cdn, **shared)
-    hub = Server(options.port, Hub, cdn_url=cdn.url, page_size=options.page_size, token=options.token, **shared)
+    hub = Server(options.port, Hub, cdn_url=cdn.url, page_size=options.page_size, token=os.environ[options.token_env] if options.token_env else options.token, **shared)
     line = json.dumps({"hub": hub.url, "cdn": cdn.url, "pid": os.getpid()}) + "\n"
     if options.ready:
         beside = options.ready.with_name(options.ready.name + ".new")

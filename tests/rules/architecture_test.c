@@ -315,6 +315,9 @@ refuses_broken_headers(void **state)
 		"{\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[2,6]}}",
 		"{\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[6,10]}}",
 		"{\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}}",
+		"{\"a\":{\"dtype\":\"BF16\",\"shape\":[4611686018427387904],\"data_offsets\":[0,10]}}",
+		"{\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[0,10]}}",
+		"{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,10]}}",
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

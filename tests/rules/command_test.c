@@ -95,7 +95,8 @@ parameters(void **state)
 		{ "  t: {rule: command, command: [a], outputs: [x, x]}\n", "E0115" },
 		{ "  t: {rule: command, command: [a], outputs: [x, x/y]}\n", "E0115" },
 		{ "  t: {rule: command, command: [a], depfile: x.d}\n", "E0115" },
-		{ "  t: {rule: command, command: [a], image: alpine}\n", "E0103" },
+		{ "  t: {rule: command, command: [a], image: alpine}\n", "" },
+		{ "  t: {rule: command, command: [a], image: \"\"}\n", "E0103" },
 		{ "  t: {rule: command, command: [a], output: b}\n", "E0102" },
 		{ "  a: {rule: command, command: [a], outputs: b}\n  c: {rule: command, command: [c], outputs: b}\n", "E0204" },
 	};
@@ -426,6 +427,53 @@ destroy_removes_what_is_as_recorded(void **state)
 	assert_null(site_record(site, "t"));
 }
 
+#define MAKES(name, files, more) "  " name ": {rule: command, command: 'for f in " files "; do mkdir -p $(dirname $f); echo hi >$f; done', shell: true, outputs: [" \
+	more "]}\n"
+
+/* What a target made under a name that it has no more is removed once the new record stands; not what was changed, nor what lies where somebody makes something. */
+static void
+renamed_outputs_go(void **state)
+{
+	struct site *site = *state;
+	struct seen *seen;
+
+	applies(site, MAKES("t", "out/a out/b out/c d/x", "out/a, out/b, out/c, d"), 1);
+	site_write(site, "out/c", "by hand");
+	seen = site_plan(site, MAKES("t", "out/a out/new d/y", "out/a, out/new, d/y") MAKES("u", "out/u", "out/u"), "t");
+	assert_string_equal(seen->detail->cost.lines[1], "removes out/b");
+	assert_string_equal(seen->detail->cost.lines[2], "keeps out/c: it is not what was recorded");
+	assert_true(seen->detail->cost.deletes);
+	assert_string_equal(content(site, "out/b"), "hi\n");
+	applies(site, MAKES("t", "out/a out/new d/y", "out/a, out/new, d/y") MAKES("u", "out/u", "out/u"), 2);
+	assert_string_equal(content(site, "out/b"), "(none)");
+	assert_string_equal(content(site, "out/c"), "by hand");
+	assert_string_equal(content(site, "out/new"), "hi\n");
+	/* The directory was made before, and holds now what is made. */
+	assert_string_equal(content(site, "d/y"), "hi\n");
+	assert_int_equal(site->memory.kept_count, 0);
+	assert_int_equal(site_plan(site, MAKES("t", "out/a out/new d/y", "out/a, out/new, d/y"), "t")->reason, REASON_NONE);
+
+	/* Another target has taken it over; and nothing goes where nothing was renamed. */
+	applies(site, MAKES("t", "out/a", "out/a") MAKES("u", "out/u out/new", "out/u, out/new"), 2);
+	assert_string_equal(content(site, "out/new"), "hi\n");
+	assert_string_equal(content(site, "d/y"), "(none)");
+	seen = site_plan(site, MAKES("t", "./out/a", "out/a") MAKES("u", "out/u out/new", "out/u, out/new"), "t");
+	assert_int_equal(seen->reason, REASON_PARAMETER_CHANGED);
+	assert_null(seen->detail->cost.lines[1]);
+	assert_false(seen->detail->cost.deletes);
+}
+
+/* A build that fails leaves all that was there. */
+static void
+failure_removes_nothing(void **state)
+{
+	struct site *site = *state;
+
+	applies(site, MAKES("t", "out/a", "out/a"), 1);
+	assert_int_equal(site_apply(site, "  t: {rule: command, command: ['false'], outputs: out/b}\n").failed, 1);
+	assert_string_equal(content(site, "out/a"), "hi\n");
+}
+
 int
 main(void)
 {
@@ -442,6 +490,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(what_the_compiler_read_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(always_and_never_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(environment_and_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(renamed_outputs_go, setup, teardown),
+		cmocka_unit_test_setup_teardown(failure_removes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(destroy_removes_what_is_as_recorded, setup, teardown),
 	};
 

@@ -200,6 +200,23 @@ judges_ports(void **state)
 	assert_true(plan(world, text)->passed_now);
 }
 
+/* As many as the replicas of a service, from the first on; never past the last port that there is. */
+static void
+judges_ports_in_a_row(void **state)
+{
+	struct world *world = *state;
+	char text[128], name[64];
+	int port, fd = listen_on(&port);
+
+	snprintf(name, sizeof name, "E0508 port %d is held by rules_host_test", port);
+	snprintf(text, sizeof text, CHECK("    ports: [%d]\n    port_count: 3\n"), port - 2);
+	assert_non_null(strstr(told(world, plan(world, text)), name));
+	snprintf(text, sizeof text, CHECK("    ports: [%d]\n    port_count: 2\n"), port - 2);
+	assert_null(strstr(told(world, plan(world, text)), name));
+	close(fd);
+	assert_true(plan(world, CHECK("    ports: [65535]\n    port_count: 3\n"))->passed_now);
+}
+
 static void
 takes_our_own_gpus_for_free(void **state)
 {
@@ -346,6 +363,162 @@ judges_the_engine(void **state)
 	unsetenv("DOCKER_HOST");
 }
 
+#define SELF_TEST CHECK("    container: {engine: docker, self_test: cuda}\n")
+
+/* One frame of a container's log. */
+static void
+answer_log(struct fake_engine *engine, const char *text)
+{
+	char frame[2048] = { 1, 0, 0, 0, 0, 0 };
+	size_t size = strlen(text);
+
+	frame[6] = (char)(size >> 8);
+	frame[7] = (char)(size & 0xff);
+	memcpy(frame + 8, text, size);
+	fake_engine_answer_bytes(engine, "GET /containers/c1/logs", 200, "", frame, size ? size + 8 : 0, 0);
+}
+
+/* An engine that has the image `cuda`, and creates, starts and removes a container of it. */
+static void
+answer_run(struct fake_engine *engine, const char *start, const char *log)
+{
+	fake_engine_answer(engine, "GET /images/cuda/json", 200, "{\"Id\":\"sha256:1111\"}");
+	fake_engine_answer(engine, "POST /containers/create", 201, "{\"Id\":\"c1\"}");
+	fake_engine_answer(engine, "POST /containers/c1/start", start ? 500 : 204, start ? start : "");
+	fake_engine_answer(engine, "POST /containers/c1/wait", 200, "{\"StatusCode\":0}");
+	fake_engine_answer(engine, "POST /containers/c1/stop", 304, "");
+	fake_engine_answer(engine, "DELETE /containers/", 204, "");
+	answer_log(engine, log);
+}
+
+static struct fake_engine *
+begin_engine(const char *socket_path)
+{
+	char host[160];
+
+	snprintf(host, sizeof host, "unix://%s", socket_path);
+	setenv("DOCKER_HOST", host, 1);
+	return fake_engine_start(socket_path);
+}
+
+#define RUNC "OCI runtime create failed: runc create failed: unable to start container process: error during container init: error running hook #0: "
+#define GPU(i) "GPU " #i ": NVIDIA GeForce RTX 3090 (UUID: GPU-0000000" #i "-1111-2222-3333-444444444444)\n"
+#define NODE(i) "node /dev/nvidia" #i "\n"
+
+/* Answers of engines and hooks, and what a container printed, to the cause that is told. */
+static void
+names_the_cause(void **state)
+{
+	static const struct {
+		const char *gpus;
+		const char *start;  /* the engine's refusal; NULL: it starts */
+		const char *log;
+		enum fault fault;   /* FAULT_NONE: all GPUs are seen */
+		const char *says;
+	} cases[] = {
+		{ FOUR, NULL, NODE(0) NODE(1) NODE(2) NODE(3) GPU(0) GPU(1) GPU(2) GPU(3), FAULT_NONE, "4 seen from a container" },
+		/* An image that lets nvidia-smi out. */
+		{ FOUR, NULL, NODE(0) NODE(1) NODE(2) NODE(3), FAULT_NONE, "4 seen from a container" },
+		/* Windows' Linux has no nodes. */
+		{ "{\"gpus\": [{}]}", NULL, GPU(0), FAULT_NONE, "1 seen from a container" },
+		{ FOUR, "{\"message\":\"could not select device driver \\\"\\\" with capabilities: [[gpu]]\"}", "", FAULT_ENGINE_GPUS,
+			"the NVIDIA Container Toolkit is not installed, or the engine was not told of it" },
+		{ NULL, "{\"message\":\"could not select device driver \\\"\\\" with capabilities: [[gpu]]\"}", "", FAULT_ENGINE_GPUS,
+			"the NVIDIA Container Toolkit is not installed" },
+		{ FOUR, "{\"message\":\"CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-0\"}", "", FAULT_ENGINE_GPUS,
+			"list of devices (CDI) lacks these GPUs" },
+		{ FOUR, "{\"message\":\"" RUNC "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9, please update your driver\"}", "",
+			FAULT_CUDA_VERSION, "the driver is too old for this image" },
+		{ FOUR, "{\"message\":\"" RUNC "invoking the NVIDIA Container Runtime Hook directly (e.g. specifying the docker --gpus flag) is not supported\"}", "",
+			FAULT_ENGINE_GPUS, "a mode that refuses `--gpus`" },
+		{ FOUR, "{\"message\":\"" RUNC "nvidia-container-cli: initialization error: nvml error: driver/library version mismatch: unknown\"}", "",
+			FAULT_NO_DRIVER, "the NVIDIA kernel module is of another version" },
+		{ NULL, "{\"message\":\"" RUNC "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object\"}",
+			"", FAULT_NO_DRIVER, "the host has no NVIDIA driver" },
+		{ NULL, "{\"message\":\"" RUNC "nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown\"}", "", FAULT_NO_DRIVER,
+			"the NVIDIA driver is not loaded" },
+		{ FOUR, "{\"message\":\"" RUNC "nvidia-container-cli: mount error: permission denied\"}", "", FAULT_ENGINE_GPUS, "the NVIDIA Container Toolkit fails" },
+		{ FOUR, "{\"message\":\"exec: \\\"/bin/sh\\\": stat /bin/sh: no such file or directory\"}", "", FAULT_ENGINE, "the test in image `cuda`: start" },
+		/* It started, and that was all. */
+		{ FOUR, NULL, "", FAULT_ENGINE_GPUS, "the engine started it without any" },
+		{ NULL, NULL, "", FAULT_ENGINE_GPUS, "the engine started it without any" },
+		{ FOUR, NULL, NODE(0) NODE(1) GPU(0) GPU(1), FAULT_ENGINE_GPUS, "it sees 2 of 4" },
+		{ FOUR, NULL, NODE(0) NODE(1) NODE(2) NODE(3) "Failed to initialize NVML: Unknown Error\nfailed 255\n", FAULT_ENGINE_GPUS,
+			"it was given them, but may not use them" },
+		{ FOUR, NULL, NODE(0) "Failed to initialize NVML: Driver/library version mismatch\nfailed 18\n", FAULT_NO_DRIVER,
+			"the NVIDIA kernel module is of another version" },
+	};
+	struct world *world = *state;
+	struct fake_engine *engine;
+	char socket_path[128];
+
+	snprintf(socket_path, sizeof socket_path, "%s/engine.sock", world->scratch->path);
+	engine = begin_engine(socket_path);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct apply_result result;
+
+		fake_gpus(world->scratch, FAKE_NVML, cases[i].gpus);
+		fake_engine_forget(engine);
+		answer_run(engine, cases[i].start, cases[i].log);
+		result = site_apply(&world->site, SELF_TEST);
+		if (result.error.fault != cases[i].fault)
+			fail_msg("case %zu: %s %s", i, fault_row(result.error.fault)->code, result.error.text);
+		if (cases[i].fault == FAULT_NONE && !strstr(site_record(&world->site, "check")->summary, cases[i].says))
+			fail_msg("case %zu: %s", i, site_record(&world->site, "check")->summary);
+		if (cases[i].fault != FAULT_NONE && !strstr(result.error.text, cases[i].says))
+			fail_msg("case %zu: %s", i, result.error.text);
+		assert_non_null(strstr(fake_engine_requests(engine), "DELETE /v1.41/containers/provision-demo-check-"));
+		assert_int_equal(world->site.memory.intent_count, 0);
+		site_destroy(&world->site, SELF_TEST, "check");
+	}
+	fake_engine_stop(engine);
+	unsetenv("DOCKER_HOST");
+}
+
+/* A plan starts nothing; an apply asks for what is not reserved; another driver or image is tested anew. */
+static void
+tests_itself_when_it_must(void **state)
+{
+	static const char reserving[] = SELF_TEST "reserve: {gpus: [3]}\n";
+	struct world *world = *state;
+	struct fake_engine *engine;
+	char socket_path[128];
+	struct seen *seen;
+
+	snprintf(socket_path, sizeof socket_path, "%s/engine.sock", world->scratch->path);
+	engine = begin_engine(socket_path);
+	answer_run(engine, NULL, NODE(0) NODE(1) NODE(2) GPU(0) GPU(1) GPU(2));
+	seen = plan(world, reserving);
+	assert_false(seen->refused);
+	assert_false(seen->passed_now);
+	assert_string_equal(seen->detail->cost.lines[0], "looks for the GPUs from a container of cuda");
+	assert_null(strstr(fake_engine_requests(engine), "POST"));
+	assert_int_equal(site_apply(&world->site, reserving).status, STATUS_OK);
+	assert_non_null(strstr(fake_engine_requests(engine), "\"DeviceIDs\":[\"GPU-00000000-0000-0000-0000-000000000000\",\"GPU-"));
+	assert_null(strstr(fake_engine_requests(engine), "GPU-00000003"));
+	assert_non_null(strstr(fake_engine_requests(engine), "\"NetworkMode\":\"none\""));
+	assert_int_equal(plan(world, reserving)->reason, REASON_NONE);
+	fake_gpus(world->scratch, FAKE_NVML, "{\"driver\": \"580.1\", \"gpus\": [{}, {}, {}, {}]}");
+	assert_int_equal(plan(world, reserving)->reason, REASON_UPSTREAM_MOVED);
+	fake_gpus(world->scratch, FAKE_NVML, FOUR);
+	assert_int_equal(plan(world, reserving)->reason, REASON_NONE);
+	fake_engine_answer(engine, "GET /images/cuda/json", 200, "{\"Id\":\"sha256:2222\"}");
+	assert_int_equal(plan(world, reserving)->reason, REASON_UPSTREAM_MOVED);
+	/* Podman's socket drops the request without a word. */
+	fake_engine_ping(engine, "Api-Version: 1.41\r\nLibpod-Api-Version: 5.2.0\r\nServer: Libpod/5.2.0 (linux)\r\n");
+	fake_engine_forget(engine);
+	answer_run(engine, NULL, "");
+	struct apply_result result = site_apply(&world->site, CHECK("    container: {self_test: cuda}\n"));
+	assert_int_equal(result.error.fault, FAULT_ENGINE_VERSION);
+	assert_null(strstr(fake_engine_requests(engine), "POST"));
+	fake_engine_answer(engine, "GET /images/cuda/json", 404, "{\"message\":\"No such image: cuda\"}");
+	fake_engine_ping(engine, "Api-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n");
+	site_destroy(&world->site, SELF_TEST, "check");
+	assert_int_equal(site_apply(&world->site, SELF_TEST).error.fault, FAULT_NO_IMAGE);
+	fake_engine_stop(engine);
+	unsetenv("DOCKER_HOST");
+}
+
 static void
 refuses_bad_parameters(void **state)
 {
@@ -361,7 +534,8 @@ refuses_bad_parameters(void **state)
 		{ "    gpus: {kind: x}\n", "E0102 " },
 		{ "    disk: [{path: /}]\n", "E0104 " },
 		{ "    container: {engine: containerd}\n", "E0103 " },
-		{ "    container: {self_test: nvidia/cuda}\n", "E0103 `self_test` of `container` is not supported yet" },
+		{ "    container: {self_test: nvidia/cuda}\n", "" },
+		{ "    container: {self_test: \"\"}\n", "E0103 `self_test` of `container` is empty" },
 	};
 	struct world *world = *state;
 
@@ -383,10 +557,13 @@ main(void)
 		cmocka_unit_test_setup_teardown(judges_gpus, setup, teardown),
 		cmocka_unit_test_setup_teardown(tells_all_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(judges_ports_in_a_row, setup, teardown),
 		cmocka_unit_test_setup_teardown(takes_our_own_gpus_for_free, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_identity_once_recorded, setup, teardown),
 		cmocka_unit_test_setup_teardown(asks_hubs, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_the_engine, setup, teardown),
+		cmocka_unit_test_setup_teardown(names_the_cause, setup, teardown),
+		cmocka_unit_test_setup_teardown(tests_itself_when_it_must, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_bad_parameters, setup, teardown),
 	};
 

@@ -191,6 +191,14 @@ entries(struct world *world, const char *name)
 	return count > 2 ? count - 2 : 0;
 }
 
+/* No secrets: only what tells of children. */
+static void
+nothing_is_left(struct world *world)
+{
+	assert_int_equal(entries(world, ".provision/runtime"), 1);
+	assert_int_equal(access(site_path(&world->site, ".provision/runtime/children"), F_OK), 0);
+}
+
 /* ---- parameters */
 
 static void
@@ -269,7 +277,7 @@ built_and_up_to_date(void **state)
 	assert_non_null(ingredients_find(&record->ingredients, "file:docker/Dockerfile"));
 	assert_non_null(ingredients_find(&record->ingredients, "file:docker/x"));
 	assert_non_null(ingredients_find(&record->ingredients, "tree:docker"));
-	assert_int_equal(entries(world, ".provision/runtime"), 0);
+	nothing_is_left(world);
 	assert_int_equal(world->site.memory.intent_count, 0);
 	fake_engine_forget(world->engine);
 	hold(world, "demo/server:1", INSPECTED(ID_A));
@@ -363,7 +371,7 @@ builds_that_fail(void **state)
 	home_write(world, "code", "1");
 	home_write(world, "err", "The command '/bin/sh -c false' returned a non-zero code: 1\n\n");
 	must_fail(world, BUILT, FAULT_BUILD, "image `demo/server:1`: build: The command '/bin/sh -c false' returned a non-zero code: 1");
-	assert_int_equal(entries(world, ".provision/runtime"), 0);
+	nothing_is_left(world);
 	assert_int_equal(world->site.memory.intent_count, 0);
 	home_write(world, "err", "write /x: no space left on device\n");
 	must_fail(world, BUILT, FAULT_NO_SPACE, "no space left");
@@ -461,7 +469,7 @@ secrets_stay_secret(void **state)
 	assert_null(strstr(home_read(world, "argv"), "canary"));
 	assert_null(strstr(home_read(world, "env"), "canary"));
 	assert_non_null(strstr(home_read(world, "argv"), "--secret=id=tok,src="));
-	assert_int_equal(entries(world, ".provision/runtime"), 0);
+	nothing_is_left(world);
 	assert_true(file_load(site_path(&world->site, ".provision/logs/TESTRUN1/image.log"), 1 << 20, &world->site.arena, &log, NULL, &err));
 	assert_non_null(strstr(log, "<MY_TOKEN>"));
 	assert_null(strstr(log, "canary"));
@@ -484,7 +492,7 @@ killed_builds_are_cleared(void **state)
 	fake_engine_answer(world->engine, "GET /containers/json", 200, "[{\"Id\":\"left\"}]");
 	fake_engine_answer(world->engine, "DELETE /containers/left?v=1&force=1", 204, "");
 	build_one(world);
-	assert_int_equal(entries(world, ".provision/runtime"), 0);
+	nothing_is_left(world);
 	assert_int_equal(world->site.memory.intent_count, 0);
 	assert_non_null(strstr(fake_engine_requests(world->engine), "DELETE /v1.41/containers/left"));
 	assert_non_null(strstr(fake_engine_requests(world->engine), "provision.role%3Drecord"));

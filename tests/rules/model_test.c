@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/cleanup.h"
 #include "engine/base/file.h"
 #include "rules/rules.h"
 #include "tests/fake/hub.h"
@@ -159,6 +160,28 @@ life(void **state)
 	assert_int_equal(fake_hub_leaks(&hub), 0);
 }
 
+/* What a killed run left beside the list goes with the next one; what another run is writing stays. */
+static void
+leftovers(void **state)
+{
+	static const char *const dead = "out/.provision/.provision-0123456789abcdef.tmp", *const alive = "out/.provision/.provision-fedcba9876543210.tmp";
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct site site;
+	int fd finally(close_fd) = -1;
+
+	(void)state;
+	make_model("acme/leftovers", 10);
+	site_init(&site, rules);
+	site_write(&site, dead, "[");
+	site_write(&site, alive, "[");
+	fd = open(site_path(&site, alive), O_RDWR | O_CLOEXEC);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+	assert_int_equal(site_apply(&site, hub_target("huggingface", "acme/leftovers", "")).status, STATUS_OK);
+	assert_false(is_there(&site, dead));
+	assert_true(is_there(&site, alive));
+	site_finish(&site);
+}
+
 /* Damage is named, and put right; what we did not put there is not touched. */
 static void
 drift(void **state)
@@ -225,6 +248,11 @@ refresh(void **state)
 	assert_true(same(&site, "acme/moves/config.json", "out/config.json"));
 	assert_int_equal(fake_hub_requests(&hub, "model-1.safetensors"), 0);
 	assert_string_not_equal(pairs_get(&site_record(&site, "weights")->outputs, "commit"), before);
+	/* A new version has mostly the size of the old one, and is fetched all the same. */
+	fake_hub_write(&hub, "acme/moves/config.json", "{\"num_attention_heads\": 24}", 27);
+	assert_int_equal(site_plan(&site, text, "weights")->detail->cost.download, 27);
+	assert_int_equal(site_apply(&site, text).status, STATUS_OK);
+	assert_true(same(&site, "acme/moves/config.json", "out/config.json"));
 	site.wishes.refresh = false;
 	assert_int_equal(site_plan(&site, text, "weights")->reason, REASON_NONE);
 	site_finish(&site);
@@ -413,6 +441,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(life),
+		cmocka_unit_test(leftovers),
 		cmocka_unit_test(drift),
 		cmocka_unit_test(refresh),
 		cmocka_unit_test(again),

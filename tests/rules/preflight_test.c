@@ -179,7 +179,8 @@ refuses_bad_parameters(void **state)
 		{ "    dtype: int3\n", "E0103 " },
 		{ "    tight: never\n", "E0103 " },
 		{ "    tensor_paralel: 2\n", "E0102 " },
-		{ "    in_image: vllm/vllm-openai:v0.12.0\n", "E0103 `in_image` is not supported yet" },
+		{ "    in_image: vllm/vllm-openai:v0.12.0\n", "" },
+		{ "    in_image: \"\"\n", "E0103 `in_image` is empty" },
 	};
 	struct world *world = *state;
 

@@ -5,6 +5,8 @@
 #include <setjmp.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/apply.h"
@@ -30,10 +33,18 @@
 
 #include <cmocka.h> /* last: its macro `fail` hides our function */
 
-#define PROJECT "0123456789ab"
 #define IMAGE "provision-service-test:1"
 
 static struct arena arena;
+
+/* What carries a project's mark is looked for on the whole machine, and this test may run twice at once. */
+static char own_project[13];
+
+static const char *
+of_project(const char *rest)
+{
+	return arena_printf(&arena, "%s%s", own_project, rest);
+}
 
 static int
 set_up_arena(void **state)
@@ -335,7 +346,7 @@ static const char *
 memory_project(void *self)
 {
 	(void)self;
-	return PROJECT;
+	return own_project;
 }
 
 #define PORTS 8
@@ -359,7 +370,7 @@ free_port(void)
 	int count = 0;
 
 	if (!next)
-		next = 10000 + (int)(getpid() % 1000) * 20;
+		next = 10000 + (int)(getpid() % 60) * 360;
 	while (count < PORTS) {
 		count = port_is_free(next) ? count + 1 : 0;
 		next = next < 32000 ? next + 1 : 10000;
@@ -387,8 +398,11 @@ static size_t
 count_instances(void)
 {
 	struct process_id found[16];
+	char tag[32];
 
-	return process_find_tagged(PROJECT "/demo/", found, 16);
+	/* Not out of the arena: a stranger's thread asks too. */
+	snprintf(tag, sizeof tag, "%s/demo/", own_project);
+	return process_find_tagged(tag, found, 16);
 }
 
 static int
@@ -401,8 +415,8 @@ tear_down(void **state)
 	const char *const argv[] = { "/bin/rm", "-r", world->root, NULL };
 	const struct process_spec spec = { .argv = argv };
 
-	for (size_t i = process_find_tagged(PROJECT "/demo/", found, 16); i-- > 0;)
-		process_stop(&found[i], PROJECT "/demo/", 100, &err);
+	for (size_t i = process_find_tagged(of_project("/demo/"), found, 16); i-- > 0;)
+		process_stop(&found[i], of_project("/demo/"), 100, &err);
 	process_run(&spec, &arena, &result, &err);
 	fake_memory_finish(&world->memory);
 	free(world);
@@ -441,7 +455,7 @@ run(struct world *world, enum what what, const char *args, const char *extra)
 	const struct pairs no_sets = { 0 };
 	const struct strings no_names = { 0 };
 	const struct wishes wishes = { .estimate = true };
-	const struct project project = { .root = world->root, .state_dir = arena_printf(&arena, "%s/.provision", world->root), .id = PROJECT };
+	const struct project project = { .root = world->root, .state_dir = arena_printf(&arena, "%s/.provision", world->root), .id = own_project };
 	const struct apply_options options = { .jobs = 2, .keep_going = 1, .grace = 500, .run = { .id = task_new_id(NULL, &arena), .command = "apply" } };
 	bool changed;
 	int signal;
@@ -672,6 +686,140 @@ test_port_is_held(void **state)
 	close(fd);
 }
 
+/* Takes the port as soon as the service was started, and answers in its place. */
+static void *
+answer_in_its_place(void *context)
+{
+	const struct world *world = context;
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = htons((uint16_t)world->port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+	char bytes[4096];
+
+	while (count_instances() == 0)
+		clock_sleep_ms(5, NULL);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(listener, (struct sockaddr *)&name, sizeof name) != 0 || listen(listener, 4) != 0)
+		return context;
+	int client = accept(listener, NULL, NULL);
+	if (read(client, bytes, sizeof bytes) > 0)
+		send(client, answer, sizeof answer - 1, MSG_NOSIGNAL);
+	/* It is still there when the answer is looked at. */
+	while (count_instances() > 0)
+		clock_sleep_ms(5, NULL);
+	close(client);
+	close(listener);
+	return NULL;
+}
+
+static void
+test_a_stranger_does_not_make_it_ready(void **state)
+{
+	struct world *world = *state;
+	void *trouble;
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, answer_in_its_place, world), 0);
+	struct apply_result result = run(world, APPLY, "delay=60000", "");
+	pthread_join(thread, &trouble);
+	assert_null(trouble); /* it could listen */
+	assert_int_equal(result.error.fault, FAULT_PORT_HELD);
+	assert_non_null(strstr(result.error.text, arena_printf(&arena, "(pid %d), not by the service", (int)getpid())));
+	assert_int_equal(result.error.at.line, 6);
+	assert_int_equal(count_instances(), 0);
+	assert_null(fake_memory_row(&world->memory, "api"));
+}
+
+static size_t
+count_logs(const struct world *world, const char *ending)
+{
+	DIR *directory = opendir(arena_printf(&arena, "%s/.provision/runtime", world->root));
+	const struct dirent *entry;
+	size_t count = 0;
+
+	assert_non_null(directory);
+	while ((entry = readdir(directory)))
+		count += text_ends(entry->d_name, ending);
+	closedir(directory);
+	return count;
+}
+
+static struct instance
+recorded_instance(struct world *world)
+{
+	const struct record record = recorded(world);
+	struct instance instance;
+	struct error err;
+
+	assert_true(instance_parse(&record.artifacts.items[0], &arena, &instance, &err));
+	return instance;
+}
+
+/* Three of instances that are gone, and the one that is in use, of this target alone. */
+static void
+test_old_logs_go(void **state)
+{
+	struct world *world = *state;
+	static const char *const others[] = { "demo.api-two.0-OLDLOGXX.log", "demo.api.x.0-OLDLOGXX.log", "demo2.api.0-OLDLOGXX.log" };
+	struct error err;
+
+	expect_ok((struct apply_result[]){ run(world, APPLY, "n0", "") }, 1);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(file_save(arena_printf(&arena, "%s/.provision/runtime/%s", world->root, others[i]), "x", 1, 0600, &err));
+	for (int i = 1; i < 7; i++) {
+		const struct apply_result result = run(world, APPLY, arena_printf(&arena, "n%d", i), "");
+		expect_ok(&result, 1);
+		assert_int_equal(access(recorded_instance(world).log, F_OK), 0);
+	}
+	/* A start that failed has said why. */
+	assert_int_equal(run(world, APPLY, "exit=1, say=this is why", "").error.fault, FAULT_START);
+	assert_int_equal(count_logs(world, "-OLDLOGXX.log"), 3);
+	assert_int_equal(count_logs(world, ".log"), 1 + 3 + 3);
+	assert_int_equal(access(recorded_instance(world).log, F_OK), 0);
+}
+
+static void
+test_long_logs_are_cut(void **state)
+{
+	static const char last[] = "the last words\n";
+	struct world *world = *state;
+	const char *runtime = arena_printf(&arena, "%s/.provision", world->root);
+	struct error err = { 0 };
+	struct stat st;
+
+	expect_ok((struct apply_result[]){ run(world, APPLY, "say=hello", "") }, 1);
+	const char *log = recorded_instance(world).log, *tail = arena_printf(&arena, "%s.1", log);
+	assert_true(rules_tidy(runtime, 100, &arena, &err));
+	assert_int_equal(access(tail, F_OK), -1);
+
+	/* The server's own descriptor, as it was given to it. */
+	int fd = open(arena_printf(&arena, "/proc/%d/fd/2", (int)recorded_pid(world)), O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, (off_t)100 << 20), 0);
+	assert_int_equal(write(fd, last, sizeof last - 1), sizeof last - 1);
+	if (!rules_tidy(runtime, 100, &arena, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(stat(log, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(stat(tail, &st), 0);
+	assert_int_equal(st.st_size, 16 << 20);
+	const char *text;
+	size_t size;
+	assert_true(file_load(tail, 17 << 20, &arena, &text, &size, &err));
+	assert_string_equal(text + size - (sizeof last - 1), last);
+	/* It goes on at the beginning: it was opened for appending. */
+	assert_int_equal(write(fd, last, sizeof last - 1), sizeof last - 1);
+	close(fd);
+	assert_int_equal(stat(log, &st), 0);
+	assert_int_equal(st.st_size, sizeof last - 1);
+	FILE *info = fopen(arena_printf(&arena, "/proc/%d/fdinfo/2", (int)recorded_pid(world)), "re");
+	unsigned flags = 0;
+	assert_int_equal(fscanf(info, "pos: %*d flags: %o", &flags), 1);
+	fclose(info);
+	assert_true(flags & O_APPEND);
+	expect_ok((struct apply_result[]){ run(world, DESTROY, "say=hello", "") }, 1);
+	assert_int_equal(access(tail, F_OK), -1);
+}
+
 static void
 test_reserved_gpus(void **state)
 {
@@ -767,7 +915,7 @@ test_gpus_are_dealt_out(void **state)
 	expect_ok(&result, 1);
 	struct record record = recorded(world);
 	assert_string_equal(pairs_get(&record.outputs, "gpus"), "GPU-b,GPU-c");
-	assert_int_equal(process_find_tagged(PROJECT "/demo/", found, 4), 2);
+	assert_int_equal(process_find_tagged(of_project("/demo/"), found, 4), 2);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(procfs_has_variable(found[i].pid, "CUDA_VISIBLE_DEVICES", "GPU-b") + procfs_has_variable(found[i].pid, "CUDA_VISIBLE_DEVICES", "GPU-c"), 1);
 	}
@@ -795,7 +943,7 @@ test_gpus_are_dealt_out(void **state)
 	/* Nobody asked for a GPU, nobody sees one. */
 	result = run(world, APPLY, "one", "");
 	expect_ok(&result, 1);
-	assert_true(process_find_tagged(PROJECT "/demo/", found, 4) == 1 && procfs_has_variable(found[0].pid, "CUDA_VISIBLE_DEVICES", "") &&
+	assert_true(process_find_tagged(of_project("/demo/"), found, 4) == 1 && procfs_has_variable(found[0].pid, "CUDA_VISIBLE_DEVICES", "") &&
 		!procfs_has_variable(found[0].pid, "CUDA_VISIBLE_DEVICES", "GPU-b"));
 	unsetenv("PROVISION_NVML");
 	unsetenv("PROVISION_FAKE_NVML");
@@ -848,20 +996,20 @@ test_orphan_of_a_killed_run(void **state)
 	struct world *world = *state;
 	const char *const argv[] = { "/bin/sleep", "60", NULL };
 	const struct process_spec spec = { .argv = argv };
-	const char *tag = PROJECT "/demo/api/OLDRUN/0/ORPHANED";
+	const char *tag = of_project("/demo/api/OLDRUN/0/ORPHANED");
 	const struct intent intent = { .id = "ORPHANED", .target = "api", .kind = "service/process", .name = tag, .run = "OLDRUN" };
 	struct process_id orphan, neighbour;
 	struct error err = { 0 };
 
 	assert_true(process_start(&spec, arena_printf(&arena, "%s/orphan.log", world->root), tag, &arena, &orphan, &err));
-	assert_true(process_start(&spec, arena_printf(&arena, "%s/neighbour.log", world->root), PROJECT "/demo/api2/R/0/X", &arena, &neighbour, &err));
+	assert_true(process_start(&spec, arena_printf(&arena, "%s/neighbour.log", world->root), of_project("/demo/api2/R/0/X"), &arena, &neighbour, &err));
 	assert_true(world->memory.socket.add_intent(world->memory.socket.self, &intent, &err));
 	struct apply_result result = run(world, APPLY, "one", "");
 	expect_ok(&result, 1);
 	assert_false(runs(orphan.pid));
 	assert_true(runs(neighbour.pid));
 	assert_int_equal(world->memory.intent_count, 0);
-	assert_true(process_stop(&neighbour, PROJECT "/demo/api2/R/0/X", 100, &err));
+	assert_true(process_stop(&neighbour, of_project("/demo/api2/R/0/X"), 100, &err));
 }
 
 static void
@@ -983,7 +1131,7 @@ set_up_canned(void **state)
 	canned->engine = fake_engine_start(socket);
 	setenv("DOCKER_HOST", arena_printf(&arena, "unix://%s", socket), 1);
 	canned->manifest = (struct manifest){ .name = "demo" };
-	canned->project = (struct project){ .root = "/", .state_dir = "/.provision", .id = PROJECT };
+	canned->project = (struct project){ .root = "/", .state_dir = "/.provision", .id = own_project };
 	canned->inspection = (struct inspection){ .manifest = &canned->manifest, .project = &canned->project };
 	task_init(&canned->task, &canned->inspection, NULL, "api", &arena);
 	canned->site = (struct site){ .task = &canned->task, .arena = &arena };
@@ -1036,6 +1184,38 @@ test_container_that_cannot_be_changed(void **state)
 	assert_non_null(strstr(err.text, "device busy"));
 }
 
+/* A container that was removed by hand cannot come back; one of an engine that does not answer may. Nothing else is touched in either case. */
+static void
+test_old_container_is_lost(void **state)
+{
+	struct canned *canned = *state;
+	struct instance instance = {
+		.runtime = &docker_runtime, .id = "c0ffee", .tag = "p/d/t/R/0/ID", .run = "RUNA", .host = "127.0.0.1", .port = 8000, .ready = { "/health", 1000, 100 },
+		.name = "n", .image = "sha256:1", .key = "k", .restart = "no",
+	};
+	struct record kept = { .target = "api", .rule = "service" };
+	struct error err = { 0 };
+
+	artifacts_add(&kept.artifacts, &arena,
+		&(struct artifact){ .kind = ARTIFACT_CONTAINER, .name = "c0ffee", .note = instance_note(&instance, &arena) });
+	canned->task.record = &kept;
+	fake_engine_answer(canned->engine, "GET /containers/c0ffee/json", 500, "{\"message\":\"database is locked\"}");
+	assert_false(service_rule.revert(&canned->task, &err));
+	assert_null(canned->task.lost);
+
+	fake_engine_answer(canned->engine, "GET /containers/c0ffee/json", 404, "{\"message\":\"No such container: c0ffee\"}");
+	if (!service_rule.revert(&canned->task, &err))
+		fail_msg("%s", err.text);
+	assert_string_equal(canned->task.lost, "container c0ffee of run RUNA was removed: there is nothing to put back");
+	assert_null(strstr(fake_engine_requests(canned->engine), "DELETE"));
+	assert_null(strstr(fake_engine_requests(canned->engine), "POST"));
+
+	canned->task.lost = NULL;
+	setenv("DOCKER_HOST", "unix:///no/such/engine.sock", 1);
+	assert_false(service_rule.revert(&canned->task, &err));
+	assert_null(canned->task.lost);
+}
+
 /* The engine's log of a container that was started again begins with what the first start said. */
 static void
 test_log_begins_with_the_last_start(void **state)
@@ -1065,11 +1245,12 @@ test_sweep_takes_only_what_is_ours(void **state)
 	struct error err = { 0 };
 
 	fake_engine_answer(canned->engine, "GET /containers/", 200, "{\"State\":{}}");
-	fake_engine_answer(canned->engine, "GET /containers/json", 200,
-		"[{\"Id\":\"aaa\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"other\",\"provision.target\":\"api\"}},"
-		"{\"Id\":\"bbb\",\"Labels\":{}},{\"Id\":\"ccc\",\"Labels\":{\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"demo\","
+	fake_engine_answer(canned->engine, "GET /containers/json", 200, arena_printf(&arena,
+		"[{\"Id\":\"aaa\",\"Labels\":{\"provision.project\":\"%s\",\"provision.deployment\":\"other\",\"provision.target\":\"api\"}},"
+		"{\"Id\":\"bbb\",\"Labels\":{}},{\"Id\":\"ccc\",\"Labels\":{\"provision.project\":\"%s\",\"provision.deployment\":\"demo\","
 		"\"provision.target\":\"api\"}},"
-		"{\"Id\":\"ddd\",\"Labels\":{\"provision.tag\":\"" PROJECT "/demo/api/RUN/0/ID\",\"provision.project\":\"" PROJECT "\",\"provision.deployment\":\"demo\",\"provision.target\":\"api\"}}]");
+		"{\"Id\":\"ddd\",\"Labels\":{\"provision.tag\":\"%s/demo/api/RUN/0/ID\",\"provision.project\":\"%s\",\"provision.deployment\":\"demo\",\"provision.target\":\"api\"}}]",
+		own_project, own_project, own_project, own_project));
 	fake_engine_answer(canned->engine, "POST /containers/", 204, "");
 	fake_engine_answer(canned->engine, "DELETE /containers/", 204, "");
 	assert_true(site_docker(&canned->site, &err));
@@ -1113,7 +1294,7 @@ static int
 tear_down_docker(void **state)
 {
 	if (getenv("PROVISION_TEST_DOCKER")) {
-		docker("docker ps -aq --filter label=provision.project=" PROJECT " | xargs -r docker rm -f; docker rmi -f " IMAGE);
+		docker(arena_printf(&arena, "docker ps -aq --filter label=provision.project=%s | xargs -r docker rm -f; docker rmi -f " IMAGE, own_project));
 		setenv("DOCKER_HOST", "unix:///no/such/engine.sock", 1);
 	}
 	return tear_down(state);
@@ -1129,7 +1310,7 @@ skip_without_engine(void)
 static size_t
 count_containers(const char *filter)
 {
-	const char *out = docker(arena_printf(&arena, "docker ps -q %s --filter label=provision.project=" PROJECT, filter)).out;
+	const char *out = docker(arena_printf(&arena, "docker ps -q %s --filter label=provision.project=%s", filter, own_project)).out;
 	size_t lines = 0;
 
 	for (; *out; out++)
@@ -1159,7 +1340,7 @@ test_container_start_look_destroy(void **state)
 	result = run(world, APPLY, "say=hello", "    shm_size: 64MiB\n    ulimits: {nofile: 4096}\n");
 	expect_ok(&result, 1);
 	assert_int_equal(count_containers("-a"), 1);
-	docker(arena_printf(&arena, "docker rm -f $(docker ps -q --filter label=provision.project=" PROJECT ")"));
+	docker(arena_printf(&arena, "docker rm -f $(docker ps -q --filter label=provision.project=%s)", own_project));
 	result = run(world, APPLY, "say=hello", "");
 	expect_ok(&result, 1);
 	assert_int_equal(count_containers("-a"), 1);
@@ -1289,6 +1470,9 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_old_one_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_first_start_fails_clean, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_port_is_held, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_stranger_does_not_make_it_ready, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_old_logs_go, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_long_logs_are_cut, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_reserved_gpus, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_replicas, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_plan_advises_and_estimates, set_up, tear_down),
@@ -1299,6 +1483,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_old_words_are_not_read_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_own_gpus_count_as_free, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_container_that_cannot_be_changed, set_up_canned, tear_down_canned),
+		cmocka_unit_test_setup_teardown(test_old_container_is_lost, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_log_begins_with_the_last_start, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_sweep_takes_only_what_is_ours, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_container_start_look_destroy, set_up_docker, tear_down_docker),
@@ -1310,5 +1495,6 @@ main(int argc, char **argv)
 		return serve(argc, argv);
 	/* No engine of this machine is asked for containers. */
 	setenv("DOCKER_HOST", "unix:///no/such/engine.sock", 1);
+	snprintf(own_project, sizeof own_project, "%012x", (unsigned)getpid());
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

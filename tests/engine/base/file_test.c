@@ -443,6 +443,26 @@ directories_are_made_with_their_parents(void **state)
 	umask(mask);
 }
 
+/* Killed after the directory had its name and before it had its mode. */
+static void
+a_directory_that_was_not_finished_is(void **state)
+{
+	struct scratch *scratch = *state;
+	struct error err = { 0 };
+	mode_t mask = umask(077);
+
+	assert_int_equal(mkdirat(scratch->fd, "half", 01700), 0);
+	assert_true(file_make_dirs(scratch_path(scratch, "half/below"), 0750, &err));
+	assert_int_equal(mode_of(scratch, "half"), 0755);
+	assert_int_equal(mkdirat(scratch->fd, "other", 01700), 0);
+	assert_true(file_make_dirs(scratch_path(scratch, "other"), 0750, &err));
+	assert_int_equal(mode_of(scratch, "other"), 0750);
+	assert_int_equal(mkdirat(scratch->fd, "private", 0700), 0);
+	assert_true(file_make_dirs(scratch_path(scratch, "private/below"), 0755, &err));
+	assert_int_equal(mode_of(scratch, "private"), 0700);
+	umask(mask);
+}
+
 static void
 what_is_in_the_way_is_named(void **state)
 {
@@ -533,7 +553,7 @@ directories_are_durable_with_their_names(void **state)
 
 	durable_reset(0, 0);
 	assert_true(file_make_dirs(scratch_path(scratch, "a/b"), 0755, &err));
-	snprintf(expected, sizeof expected, "sync a; sync %s; sync b; sync a; ", path_base(scratch->path));
+	snprintf(expected, sizeof expected, "sync %s; sync a; sync a; sync b; ", path_base(scratch->path));
 	assert_string_equal(durable.log, expected);
 	durable_reset(0, 0);
 	assert_true(file_make_dirs(scratch_path(scratch, "a/b"), 0755, &err));
@@ -656,6 +676,7 @@ main(void)
 		cmocka_unit_test(a_full_disk_is_said),
 		cmocka_unit_test_setup_teardown(syncing_closes_whatever_happens, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(directories_are_made_with_their_parents, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(a_directory_that_was_not_finished_is, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(what_is_in_the_way_is_named, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(saving_is_durable_in_the_right_order, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(a_failed_sync_is_final, scratch_setup, scratch_teardown),

@@ -437,6 +437,117 @@ see(void *context, uint64_t done, uint64_t total)
 }
 
 static void
+run_to_the_end(void **state)
+{
+	static const char frames[] = "\1\0\0\0\0\0\0\3one";
+	struct world *world = *state;
+	struct collected got;
+	int64_t code = 0;
+
+	open_docker(world);
+	buf_init(&got.out, 100);
+	buf_init(&got.err, 100);
+	fake_engine_answer_bytes(world->engine, "GET /containers/a/logs?stdout=1&stderr=1&follow=1", 200, "", frames, sizeof frames - 1, 1);
+	assert_true(docker_follow(&world->docker, "a", 5000, collect, &got, &world->err));
+	assert_string_equal(got.out.data, "one");
+	fake_engine_answer(world->engine, "POST /containers/a/wait?condition=not-running", 200, "{\"StatusCode\":137,\"Error\":null}");
+	assert_true(docker_wait(&world->docker, "a", 0, &code, &world->err));
+	assert_int_equal(code, 137);
+	fake_engine_answer(world->engine, "POST /containers/a/wait", 200, "{\"StatusCode\":-1,\"Error\":{\"Message\":\"lost\"}}");
+	assert_false(docker_wait(&world->docker, "a", 0, &code, &world->err));
+	assert_non_null(strstr(world->err.text, "wait for container `a`: lost"));
+	fake_engine_answer(world->engine, "POST /containers/a/wait", 200, "{}");
+	assert_false(docker_wait(&world->docker, "a", 0, &code, &world->err));
+	fake_engine_answer(world->engine, "POST /containers/a/wait", 404, "{\"message\":\"No such container: a\"}");
+	assert_false(docker_wait(&world->docker, "a", 0, &code, &world->err));
+	assert_int_equal(code, 137);
+	buf_finish(&got.out);
+	buf_finish(&got.err);
+}
+
+static void
+requests_for_gpus(void **state)
+{
+	static const struct {
+		bool podman;
+		size_t count;
+		const char *json;
+	} cases[] = {
+		{ false, 2, "[{\"Driver\":\"\",\"Count\":0,\"DeviceIDs\":[\"GPU-a\",\"GPU-b\"],\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]" },
+		{ false, 0, "[{\"Driver\":\"\",\"Count\":-1,\"DeviceIDs\":[],\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]" },
+		{ true, 1, "[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=GPU-a\"]}]" },
+		{ true, 0, "[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=all\"]}]" },
+	};
+	struct arena arena finally(arena_finish) = { 0 };
+	const char *uuids[] = { "GPU-a", "GPU-b" };
+
+	(void)state;
+	arena_init(&arena);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		json_t *request finally(json_release) = docker_gpu_request(cases[i].podman, &(struct strings){ .items = uuids, .count = cases[i].count });
+
+		assert_string_equal(json_text(&arena, request, false), cases[i].json);
+	}
+}
+
+static void
+whose_root_it_is(void **state)
+{
+	static const struct {
+		const char *info;
+		bool rootless;
+	} cases[] = {
+		{ "{\"SecurityOptions\":[\"name=seccomp,profile=default\",\"name=rootless\"]}", true },
+		{ "{\"SecurityOptions\":[\"name=apparmor\"]}", false },
+		{ "{\"SecurityOptions\":null}", false },
+		{ "{}", false },
+	};
+	struct world *world = *state;
+
+	open_docker(world);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		bool rootless = !cases[i].rootless;
+
+		fake_engine_answer(world->engine, "GET /info", 200, cases[i].info);
+		assert_true(docker_is_rootless(&world->docker, &rootless, &world->err));
+		assert_int_equal(rootless, cases[i].rootless);
+	}
+}
+
+/* An engine that dies within an answer: what came of it is not believed, even where it reads well. */
+static void
+answers_that_break_off(void **state)
+{
+	static const char frames[] = "\1\0\0\0\0\0\0\3one";
+	struct world *world = *state;
+	json_t *container finally(json_release) = NULL;
+	const char *id = NULL;
+	struct collected got;
+	bool missing;
+
+	open_docker(world);
+	buf_init(&got.out, 100);
+	buf_init(&got.err, 100);
+	fake_engine_answer(world->engine, "GET /containers/a/json", 200, "{\"Id\":\"a\"}");
+	fake_engine_answer(world->engine, "POST /containers/create", 201, "{\"Id\":\"a\"}");
+	fake_engine_answer(world->engine, "POST /containers/a/start", 200, "");
+	fake_engine_answer_bytes(world->engine, "GET /containers/a/logs", 200, "", frames, sizeof frames - 1, 0);
+	fake_engine_break_off(world->engine, true);
+	assert_false(docker_container(&world->docker, "a", &container, &missing, &world->err));
+	assert_int_equal(world->err.fault, FAULT_ENGINE);
+	assert_non_null(strstr(world->err.text, "broke off"));
+	assert_false(docker_create(&world->docker, "a", NULL, &id, &world->err));
+	assert_non_null(strstr(world->err.text, "broke off"));
+	assert_false(docker_start(&world->docker, "a", &world->err));
+	assert_false(docker_logs(&world->docker, "a", false, "", collect, &got, &world->err));
+	assert_int_equal(world->err.fault, FAULT_ENGINE);
+	fake_engine_break_off(world->engine, false);
+	assert_true(docker_container(&world->docker, "a", &container, &missing, &world->err));
+	buf_finish(&got.out);
+	buf_finish(&got.err);
+}
+
+static void
 pulls(void **state)
 {
 	static const struct {
@@ -511,6 +622,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(statuses_that_are_fine, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(images_and_containers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(logs_of_a_container, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(run_to_the_end, set_up, tear_down),
+		cmocka_unit_test(requests_for_gpus),
+		cmocka_unit_test_setup_teardown(whose_root_it_is, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(answers_that_break_off, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pulls, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cancelled_call, set_up, tear_down),
 	};

@@ -136,6 +136,9 @@ answers(void **state)
 		{ "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n", false, false, 0, NULL, NULL, NULL },
 		{ "HTTP/1.1 302 Found\r\nLocation: http://a/http://b\\c\r\nContent-Length: 0\r\n\r\n", false, false, 0, NULL, NULL, NULL },
 		{ "HTTP/1.1 200", false, false, 0, NULL, NULL, NULL },
+		{ "HTTP/1.1 200 OK\r\nContent-Le", false, false, 0, NULL, NULL, NULL },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", false, false, 0, NULL, NULL, NULL },
+		{ "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/x\r\n", false, false, 0, NULL, NULL, NULL },
 		{ "garbage\r\n\r\n", false, false, 0, NULL, NULL, NULL },
 		{ "", false, false, 0, NULL, NULL, NULL },
 	};
@@ -383,11 +386,35 @@ retries(void **state)
 	assert_true(http_do_retrying(&http, &request, 4, &hub.arena, &response, &err));
 	assert_int_equal(response.status, 404);
 	http_response_finish(&response);
-	http_finish(&http);
 	for (unsigned n = 0; n < 8; n++)
-		assert_in_range((uintmax_t)http_back_off(n, 0), (uintmax_t)(n < 5 ? 500 << n : 15000), (uintmax_t)(n < 5 ? 1500 << n : 45000));
-	assert_int_equal(http_back_off(0, 3), 3000);
-	assert_int_equal(http_back_off(0, 1000000000), 15 * 60 * 1000);
+		assert_in_range((uintmax_t)http_back_off(&http, n, 0), (uintmax_t)(n < 5 ? 500 << n : 15000), (uintmax_t)(n < 5 ? 1500 << n : 45000));
+	assert_int_equal(http_back_off(&http, 0, 3), 3000);
+	assert_int_equal(http_back_off(&http, 0, 1000000000), 15 * 60 * 1000);
+	http_finish(&http);
+}
+
+/* The environment sets how long silence lasts and how long a pause is; what cannot be read is refused. */
+static void
+spans_of_the_environment(void **state)
+{
+	static const char *const refused[] = { "soon", "0s", "-1s", "9999h" };
+	struct error err = { 0 };
+	struct http http;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		assert_int_equal(setenv("PROVISION_STALL_TIMEOUT", refused[i], 1), 0);
+		assert_false(http_init(&http, NULL, &err));
+		assert_int_equal(err.fault, FAULT_BAD_VALUE);
+		assert_non_null(strstr(err.text, "PROVISION_STALL_TIMEOUT"));
+	}
+	assert_int_equal(setenv("PROVISION_STALL_TIMEOUT", "1s", 1), 0);
+	assert_int_equal(setenv("PROVISION_RETRY_PAUSE", "10ms", 1), 0);
+	assert_true(http_init(&http, NULL, &err));
+	assert_int_equal(http_stall_ms(&http), 1000);
+	assert_in_range((uintmax_t)http_back_off(&http, 7, 0), 150, 450);
+	http_finish(&http);
+	assert_int_equal(unsetenv("PROVISION_STALL_TIMEOUT") | unsetenv("PROVISION_RETRY_PAUSE"), 0);
 }
 
 static void
@@ -443,6 +470,7 @@ main(void)
 		cmocka_unit_test(limits),
 		cmocka_unit_test(waiting),
 		cmocka_unit_test(retries),
+		cmocka_unit_test(spans_of_the_environment),
 		cmocka_unit_test(unix_sockets),
 	};
 

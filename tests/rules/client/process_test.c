@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -28,6 +29,7 @@
 #define SHELL(script) (const char *const[]) { "/bin/sh", "-c", script, NULL }
 
 static struct arena arena;
+static struct error err_ignored;
 static char directory[64];
 
 static int
@@ -316,9 +318,29 @@ start(const char *script, const char *tag, const char *log, struct process_id *i
 static void
 wait_for_text(const char *path, const char *text)
 {
-	for (int i = 0; i < 500 && !strstr(read_log(path), text); i++)
+	for (int i = 0; i < 500 && (access(path, F_OK) != 0 || !strstr(read_log(path), text)); i++)
 		clock_sleep_ms(10, NULL);
 	assert_non_null(strstr(read_log(path), text));
+}
+
+/* A shell that replaces itself by another program has not done so when it says that it will. */
+static void
+wait_for_name(pid_t pid, const char *wanted)
+{
+	char name[32] = "";
+
+	for (int i = 0; i < 500 && strcmp(name, wanted) != 0; i++) {
+		clock_sleep_ms(10, NULL);
+		procfs_name(pid, name, sizeof name);
+	}
+	assert_string_equal(name, wanted);
+}
+
+/* What carries a mark is looked for on the whole machine, and this test may run twice at once. */
+static const char *
+own_tag(const char *rest)
+{
+	return arena_printf(&arena, "test-%d/%s", (int)getpid(), rest);
 }
 
 static void
@@ -330,7 +352,7 @@ test_start_identify_stop(void **state)
 	int code, number;
 
 	(void)state;
-	start("echo first", "p/d/t/r/0/AAAA", log, &id);
+	start("echo first", own_tag("d/t/r/0/AAAA"), log, &id);
 	wait_for_text(log, "first\n");
 	while (process_is_alive(&id))
 		clock_sleep_ms(5, NULL);
@@ -338,19 +360,20 @@ test_start_identify_stop(void **state)
 	assert_int_equal(code, 0);
 	assert_false(process_reap(&id, &code, &number));
 
-	start("echo second; exec sleep 60", "p/d/t/r/0/BBBB", log, &id);
+	start("echo second; exec sleep 60", own_tag("d/t/r/0/BBBB"), log, &id);
 	wait_for_text(log, "first\nsecond\n");
 	struct procfs_stat stat;
 	assert_true(procfs_stat(id.pid, &stat));
 	assert_int_equal(stat.session, id.pid);
-	/* The shell became `sleep`: only a new look knows its executable. */
+	wait_for_name(id.pid, "sleep");
+	/* Only a new look knows its executable. */
 	assert_true(process_identify(id.pid, &id));
 	assert_true(process_is_alive(&id));
-	assert_int_equal(process_find_tagged("p/d/t/r/0/BBBB", found, 4), 1);
+	assert_int_equal(process_find_tagged(own_tag("d/t/r/0/BBBB"), found, 4), 1);
 	assert_int_equal(found[0].pid, id.pid);
-	assert_int_equal(process_find_tagged("p/d/t/", found, 4), 1);
-	assert_int_equal(process_find_tagged("p/d/t", found, 4), 0);
-	assert_int_equal(process_find_tagged("p/d/t/r/0/BBB", found, 4), 0);
+	assert_int_equal(process_find_tagged(own_tag("d/t/"), found, 4), 1);
+	assert_int_equal(process_find_tagged(own_tag("d/t"), found, 4), 0);
+	assert_int_equal(process_find_tagged(own_tag("d/t/r/0/BBB"), found, 4), 0);
 
 	struct process_id parsed;
 	assert_true(process_id_parse(process_id_text(&id, &arena), &parsed));
@@ -364,15 +387,15 @@ test_start_identify_stop(void **state)
 	other = id;
 	other.boot[0] = other.boot[0] == 'x' ? 'y' : 'x';
 	assert_false(process_is_alive(&other));
-	assert_true(process_stop(&other, "p/d/t/r/0/BBBB", 100, &err));
+	assert_true(process_stop(&other, own_tag("d/t/r/0/BBBB"), 100, &err));
 	other = id;
 	other.exe_inode++;
 	assert_false(process_is_alive(&other));
 	assert_true(process_is_alive(&id));
 
-	assert_true(process_stop(&id, "p/d/t/r/0/BBBB", 1000, &err));
+	assert_true(process_stop(&id, own_tag("d/t/r/0/BBBB"), 1000, &err));
 	assert_false(runs(id.pid));
-	assert_true(process_stop(&id, "p/d/t/r/0/BBBB", 1000, &err));
+	assert_true(process_stop(&id, own_tag("d/t/r/0/BBBB"), 1000, &err));
 }
 
 static void
@@ -385,6 +408,7 @@ test_stop_of_a_stranger_does_nothing(void **state)
 	/* A process of ours that carries no mark, under the number of a recorded one. */
 	start("exec env -u PROVISION_INSTANCE sh -c 'echo unmarked; exec sleep 60'", "x", in_directory("stranger.log"), &id);
 	wait_for_text(in_directory("stranger.log"), "unmarked");
+	wait_for_name(id.pid, "sleep");
 	stale = id;
 	stale.start -= 5;
 	assert_true(process_stop(&stale, "x", 100, &err));
@@ -394,16 +418,17 @@ test_stop_of_a_stranger_does_nothing(void **state)
 	assert_false(runs(id.pid));
 
 	/* Nor one that carries the mark of another service. */
-	start("echo marked; exec sleep 60", "p/d/other/r/0/CCCC", in_directory("other.log"), &id);
+	start("echo marked; exec sleep 60", own_tag("d/other/r/0/CCCC"), in_directory("other.log"), &id);
 	wait_for_text(in_directory("other.log"), "marked");
+	wait_for_name(id.pid, "sleep");
 	stale = id;
 	stale.start -= 5;
-	assert_true(process_stop(&stale, "p/d/t/r/0/BBBB", 100, &err));
+	assert_true(process_stop(&stale, own_tag("d/t/r/0/BBBB"), 100, &err));
 	assert_true(runs(id.pid));
 	/* Programs that write a title of their own over their environment leave it alone when they are told so: the mark stays. */
 	assert_true(procfs_has_variable(id.pid, "SPT_NOENV", "1"));
 	assert_true(process_identify(id.pid, &id));
-	assert_true(process_stop(&id, "p/d/other/r/0/CCCC", 1000, &err));
+	assert_true(process_stop(&id, own_tag("d/other/r/0/CCCC"), 1000, &err));
 	assert_false(runs(id.pid));
 }
 
@@ -436,6 +461,148 @@ test_stop_ends_all_members(void **state)
 		assert_false(runs(id.pid));
 		assert_int_equal(process_find_tagged(tag, found, 8), 0);
 	}
+}
+
+/* Another process that waits for a child by a note, as a run does, so that it can be killed. */
+static pid_t
+run_elsewhere(const char *script, const char *note, const char *tag)
+{
+	pid_t runner = fork();
+
+	if (runner == 0) {
+		struct arena own;
+		struct process_result result;
+		struct error err;
+		const struct process_spec spec = { .argv = SHELL(script), .note = note, .tag = tag };
+
+		arena_init(&own);
+		_exit(process_run(&spec, &own, &result, &err) ? 0 : 1);
+	}
+	assert_true(runner > 0);
+	return runner;
+}
+
+static pid_t
+pid_in(const char *path)
+{
+	wait_for_text(path, "\n");
+	return (pid_t)strtol(read_log(path), NULL, 10);
+}
+
+static void
+test_what_a_killed_run_left_is_cleared(void **state)
+{
+	const char *note = in_directory("note"), *tag = own_tag("d/t/child/RUN/ID");
+	const char *child = in_directory("child"), *grandchild = in_directory("grandchild"), *unmarked = in_directory("unmarked"), *away = in_directory("away");
+	const char *script = arena_printf(&arena,
+		"echo $$ >%s; trap '' HUP; (trap '' TERM; echo ready; while :; do sleep 0.05; done) >/dev/null 2>&1 & echo $! >%s; "
+		"env -i /bin/sh -c 'echo $$ >%s; exec /bin/sleep 60' & setsid -f /bin/sh -c 'echo $$ >%s; exec /bin/sleep 60'; wait",
+		child, grandchild, unmarked, away);
+	struct process_id stranger;
+	struct error err = { 0 };
+	int status;
+
+	(void)state;
+	/* Its mark begins like ours, and it runs the same. */
+	start("exec sleep 60", own_tag("d/t/child/RUN/ID2"), in_directory("stranger2.log"), &stranger);
+	pid_t runner = run_elsewhere(script, note, tag);
+	const pid_t pids[] = { pid_in(child), pid_in(grandchild), pid_in(unmarked), pid_in(away) };
+	wait_for_text(note, arena_printf(&arena, "\n=%d ", (int)pids[0]));
+
+	process_forget(note);
+	assert_int_equal(access(note, F_OK), 0);
+	kill(runner, SIGKILL);
+	assert_int_equal(waitpid(runner, &status, 0), runner);
+	for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
+		assert_true(runs(pids[i]));
+	if (!process_clear(note, 200, &err))
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
+		assert_false(runs(pids[i]));
+	assert_int_equal(access(note, F_OK), -1);
+	assert_true(runs(stranger.pid));
+	assert_true(process_clear(note, 200, &err));
+	assert_true(process_identify(stranger.pid, &stranger));
+	assert_true(process_stop(&stranger, own_tag("d/t/child/RUN/ID2"), 1000, &err));
+}
+
+/* Told of while it runs, and that it ended: also of what cannot be started. Nothing is looked for then, not even what went into the background on purpose. */
+static void
+test_notes_of_what_has_ended(void **state)
+{
+	const char *note = in_directory("deep/notes"), *daemon = in_directory("daemon");
+	const char *const script = arena_printf(&arena, "cat %s; echo mark=$PROVISION_INSTANCE; setsid -f /bin/sh -c 'echo $$ >%s; exec sleep 60' >/dev/null 2>&1; "
+		"while ! [ -s %s ]; do sleep 0.02; done", note, daemon, daemon);
+	const struct process_spec spec = { .argv = SHELL(script), .note = note, .tag = own_tag("d/t/child/R/1"), .capture = 4096 };
+	const struct process_spec none = { .argv = (const char *const[]) { "/no/such", NULL }, .note = note, .tag = own_tag("d/t/child/R/2") };
+	struct process_result result;
+	struct error err = { 0 };
+
+	(void)state;
+	if (!process_run(&spec, &arena, &result, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(result.exit_code, 0);
+	assert_non_null(strstr(result.out, arena_printf(&arena, "\n+%s\n", spec.tag)));
+	assert_non_null(strstr(result.out, arena_printf(&arena, "\nmark=%s\n", spec.tag)));
+	assert_false(process_run(&none, &arena, &result, &err));
+	process_forget(note);
+	assert_int_equal(access(note, F_OK), -1);
+	assert_true(process_clear(note, 200, &err));
+	pid_t left = pid_in(daemon);
+	assert_true(runs(left));
+	kill(left, SIGKILL);
+}
+
+/* Torn, copied, of an earlier start of the machine, or under a number that somebody else has by now: nothing is signalled, and it goes. */
+static void
+test_notes_that_prove_nothing(void **state)
+{
+	static const struct {
+		const char *lines; /* TAG, PID and START are the stranger's */
+		bool copied, of_earlier_boot;
+	} cases[] = {
+		{ "", false, false }, { "+\n", false, false }, { "+TAG", false, false }, { "-TAG\n+", false, false }, { "+TAG\n-TAG\n", false, false },
+		{ "+TAG\n=PID START TAG\n-TAG\n", false, false }, { "+TAG\n=PID START TAG\n", true, false }, { "+TAG\n=PID START TAG\n", false, true },
+		{ "+TA\n", false, false }, { "+none\n=PID 1 none\n", false, false }, { "=PID START none\n", false, false },
+		{ "+none\n=-1 1 none\n=1 1 none\n=x none\n", false, false }, { "+TAG/\n+x\n-x\n", false, false },
+	};
+	const char *note = in_directory("proves-nothing"), *tag = own_tag("d/t/r/0/DDDD");
+	struct process_id stranger;
+	struct error err = { 0 };
+	struct stat st;
+
+	(void)state;
+	start("exec sleep 60", tag, in_directory("stranger3.log"), &stranger);
+	wait_for_name(stranger.pid, "sleep");
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		FILE *file = fopen(note, "we");
+		assert_int_equal(fstat(fileno(file), &st), 0);
+		fprintf(file, "@%llu %s\n", (unsigned long long)st.st_ino + cases[i].copied,
+			cases[i].of_earlier_boot ? "00000000-0000-0000-0000-000000000000" : stranger.boot);
+		for (const char *at = cases[i].lines; *at;) {
+			if (strncmp(at, "TAG", 3) == 0)
+				at += 3, fputs(tag, file);
+			else if (strncmp(at, "PID", 3) == 0)
+				at += 3, fprintf(file, "%d", (int)stranger.pid);
+			else if (strncmp(at, "START", 5) == 0)
+				at += 5, fprintf(file, "%llu", (unsigned long long)stranger.start);
+			else
+				fputc(*at++, file);
+		}
+		fclose(file);
+		if (!process_clear(note, 200, &err))
+			fail_msg("%zu: %s", i, err.text);
+		assert_int_equal(access(note, F_OK), -1);
+		if (!runs(stranger.pid))
+			fail_msg("%zu: a stranger was stopped", i);
+	}
+	/* The same without a flaw does end it. */
+	FILE *file = fopen(note, "we");
+	assert_int_equal(fstat(fileno(file), &st), 0);
+	fprintf(file, "@%llu %s\n+%s\n", (unsigned long long)st.st_ino, stranger.boot, tag);
+	fclose(file);
+	assert_true(process_clear(note, 1000, &err));
+	assert_false(runs(stranger.pid));
 }
 
 static void
@@ -495,25 +662,158 @@ test_port_holder(void **state)
 	assert_null(process_port_holder("127.0.0.1", port, &arena));
 }
 
-static void
-test_closed_connections_do_not_hold_a_port(void **state)
-{
-	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-	char byte;
-	int port;
+union name {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
 
-	(void)state;
-	int listener = open_socket(0, true, &port);
-	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	name.sin_port = htons((uint16_t)port);
-	assert_int_equal(connect(client, (struct sockaddr *)&name, sizeof name), 0);
+static socklen_t
+fill_name(const char *address, int port, union name *name)
+{
+	*name = (union name){ 0 };
+	if (inet_pton(AF_INET, address, &name->v4.sin_addr) == 1) {
+		name->v4.sin_family = AF_INET;
+		name->v4.sin_port = htons((uint16_t)port);
+		return sizeof name->v4;
+	}
+	assert_int_equal(inet_pton(AF_INET6, address, &name->v6.sin6_addr), 1);
+	name->v6.sin6_family = AF_INET6;
+	name->v6.sin6_port = htons((uint16_t)port);
+	return sizeof name->v6;
+}
+
+/* As servers do it. -1: it cannot listen there. */
+static int
+serve_at(const char *address, int port, bool v6_alone)
+{
+	union name name;
+	socklen_t size = fill_name(address, port, &name);
+	int fd = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (v6_alone)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+	if (bind(fd, &name.any, size) == 0 && listen(fd, 4) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Who closes first lingers: the server's side, on the server's port. */
+static void
+leave_lingering(int listener, const char *address, int port)
+{
+	const char *to = strcmp(address, "0.0.0.0") == 0 ? "127.0.0.1" : strcmp(address, "::") == 0 ? "::1" : address;
+	union name name;
+	socklen_t size = fill_name(to, port, &name);
+	int client = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char byte;
+
+	assert_int_equal(connect(client, &name.any, size), 0);
 	int server = accept(listener, NULL, NULL);
-	/* Who closes first lingers: the server's side, on the server's port. */
 	close(server);
 	assert_int_equal(read(client, &byte, 1), 0);
 	close(client);
-	close(listener);
-	assert_null(process_port_holder("127.0.0.1", port, &arena));
+}
+
+static int
+own_port(void)
+{
+	/* Below the range that the kernel deals out, another for each process. */
+	static int next;
+	int fd;
+
+	if (!next)
+		next = 12000 + (int)getpid() % 200 * 100;
+	for (;; next++)
+		if ((fd = serve_at("0.0.0.0", next, false)) >= 0) {
+			close(fd);
+			return next++;
+		}
+}
+
+/* The port is free exactly if a server could be started, whoever listens or has listened there. */
+static void
+test_a_port_is_free_if_a_server_can_start(void **state)
+{
+	static const struct {
+		const char *address;
+		bool v6_alone;
+	} listeners[] = { { "127.0.0.1", false }, { "127.0.0.2", false }, { "0.0.0.0", false }, { "::1", false }, { "::", false }, { "::", true } };
+	static const char *const wanted[] = { "127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::" };
+	size_t held = 0, free_ones = 0, lingering_ones = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++)
+		for (int lingers = 0; lingers < 2; lingers++)
+			for (int listens = 0; listens < 2; listens++) {
+				int port = own_port(), fd = serve_at(listeners[i].address, port, listeners[i].v6_alone);
+				if (fd < 0)
+					continue; /* no IPv6 here */
+				if (lingers)
+					leave_lingering(fd, listeners[i].address, port);
+				if (!listens)
+					close(fd);
+				for (size_t k = 0; k < sizeof wanted / sizeof *wanted; k++) {
+					int server = serve_at(wanted[k], port, false);
+					bool can_start = server >= 0;
+					if (can_start)
+						close(server);
+					const char *holder = process_port_holder(wanted[k], port, &arena);
+					if (!holder != can_start)
+						fail_msg("%s for %s, %s, %s: held by %s, and a server %s start", listeners[i].address, wanted[k],
+							listens ? "listening" : "closed", lingers ? "lingering" : "nothing lingers",
+							holder ? holder : "nobody", can_start ? "can" : "cannot");
+					held += !can_start;
+					free_ones += can_start;
+					lingering_ones += can_start && lingers && !listens;
+				}
+				if (listens)
+					close(fd);
+			}
+	assert_true(held > 0 && free_ones > 0 && lingering_ones > 0);
+}
+
+static void
+test_port_stranger(void **state)
+{
+	char name[32], expected[64];
+	struct process_id ours;
+	int port;
+
+	(void)state;
+	int fd = open_socket(0, true, &port);
+	procfs_name(getpid(), name, sizeof name);
+	snprintf(expected, sizeof expected, "%s (pid %d)", name, (int)getpid());
+	/* A process that we started, and that does not listen: the answer would be ours. */
+	start("exec sleep 60", own_tag("d/t/r/0/EEEE"), in_directory("deaf.log"), &ours);
+	wait_for_name(ours.pid, "sleep");
+	assert_string_equal(process_port_stranger("127.0.0.1", port, &ours, own_tag("d/t/r/0/EEEE"), &arena), expected);
+	assert_null(process_port_stranger("127.0.0.2", port, &ours, own_tag("d/t/r/0/EEEE"), &arena));
+	close(fd);
+	assert_null(process_port_stranger("127.0.0.1", port, &ours, own_tag("d/t/r/0/EEEE"), &arena));
+	assert_true(process_identify(ours.pid, &ours));
+	assert_true(process_stop(&ours, own_tag("d/t/r/0/EEEE"), 1000, &err_ignored));
+
+	/* Those that listen themselves, by a child, and by one that left the session. */
+	static const char *const scripts[] = { "exec %s", "%s & wait", "setsid -f %s; exec sleep 60" };
+	for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+		const char *log = in_directory(arena_printf(&arena, "listens%zu.log", i));
+		const char *server = arena_printf(&arena, "python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", %d)); "
+			"print(\"listening\", flush=True); time.sleep(60)'", port = own_port());
+		const char *tag = own_tag(arena_printf(&arena, "d/t/r/%zu/FFFF", i));
+		struct process_id left[8];
+		const char *before = strchr(scripts[i], '%');
+		start(arena_printf(&arena, "%.*s%s%s", (int)(before - scripts[i]), scripts[i], server, before + 2), tag, log, &ours);
+		wait_for_text(log, "listening");
+		assert_null(process_port_stranger("127.0.0.1", port, &ours, tag, &arena));
+		assert_non_null(process_port_stranger("127.0.0.1", port, &(struct process_id){ .pid = 1 }, "another", &arena));
+		assert_true(process_identify(ours.pid, &ours));
+		assert_true(process_stop(&ours, tag, 1000, &err_ignored));
+		for (size_t k = process_find_tagged(tag, left, 8); k-- > 0;)
+			kill(left[k].pid, SIGKILL);
+	}
 }
 
 int
@@ -530,9 +830,13 @@ main(void)
 		cmocka_unit_test(test_start_identify_stop),
 		cmocka_unit_test(test_stop_of_a_stranger_does_nothing),
 		cmocka_unit_test(test_stop_ends_all_members),
+		cmocka_unit_test(test_what_a_killed_run_left_is_cleared),
+		cmocka_unit_test(test_notes_of_what_has_ended),
+		cmocka_unit_test(test_notes_that_prove_nothing),
 		cmocka_unit_test(test_bad_identities_are_refused),
 		cmocka_unit_test(test_port_holder),
-		cmocka_unit_test(test_closed_connections_do_not_hold_a_port),
+		cmocka_unit_test(test_a_port_is_free_if_a_server_can_start),
+		cmocka_unit_test(test_port_stranger),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -446,6 +446,8 @@ standing_files(void **state)
 	transfer = transfer_of(&bench, &source, 1, original, CHECKSUM_SHA256);
 	assert_true(transfer_fetch(&transfer, &bench.arena, &err));
 	assert_true(transfer.adopted);
+	/* The run that fetched it may have left a checkpoint. */
+	assert_non_null(transfer.checkpoint);
 	assert_int_equal(fake_hub_bytes(&hub), 0);
 
 	assert_true(file_save(final, "mine", 4, 0644, &err));

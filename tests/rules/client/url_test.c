@@ -94,6 +94,8 @@ origins(void **state)
 	assert_false(http_same_origin("https://a.org/", "https://a.org:8443/"));
 	assert_false(http_same_origin("https://a.org/", "https://a.org.evil.net/"));
 	assert_false(http_same_origin("bad", "bad"));
+	assert_true(http_same_origin("file:///a", "file:///b"));
+	assert_false(http_same_origin("file:///a", "https://a.org/"));
 	assert_true(http_is_loopback("http://localhost:1/"));
 	assert_true(http_is_loopback("http://127.1.2.3/"));
 	assert_true(http_is_loopback("http://[::1]/"));

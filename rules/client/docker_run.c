@@ -1,0 +1,131 @@
+#include "docker.h"
+
+#include <string.h>
+
+#include "docker_call.h"
+#include "engine/base/arena.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/json.h"
+
+#define LOG_MS (10 * 60 * 1000)
+
+json_t *
+docker_gpu_request(bool podman, const struct strings *uuids)
+{
+	json_t *ids = json_array(), *request;
+
+	for (size_t i = 0; i < uuids->count; i++)
+		json_array_append_new(ids, podman ? json_sprintf("nvidia.com/gpu=%s", uuids->items[i]) : json_string(uuids->items[i]));
+	if (podman && uuids->count == 0)
+		json_array_append_new(ids, json_string("nvidia.com/gpu=all"));
+	if (podman)
+		request = json_pack("[{s:s,s:o}]", "Driver", "cdi", "DeviceIDs", ids);
+	else
+		request = json_pack("[{s:s,s:i,s:o,s:[[s]],s:{}}]", "Driver", "", "Count", uuids->count ? 0 : -1, "DeviceIDs", ids, "Capabilities",
+			"gpu", "Options");
+	if (!request)
+		out_of_memory();
+	return request;
+}
+
+bool
+docker_is_rootless(struct docker *docker, bool *rootless, struct error *err)
+{
+	json_t *info finally(json_release) = NULL;
+	const json_t *option;
+	size_t i;
+
+	if (!docker_info(docker, &info, err))
+		return false;
+	*rootless = false;
+	json_array_foreach(json_at(info, "SecurityOptions"), i, option)
+		if (json_is_string(option) && strstr(json_string_value(option), "name=rootless"))
+			*rootless = true;
+	return true;
+}
+
+/* One log on its way to whoever wants it. */
+struct log_reader {
+	struct docker_frames frames;
+	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size);
+	void *context;
+	bool tty;
+	bool broken;
+};
+
+static bool
+read_log(void *context, const char *bytes, size_t size)
+{
+	struct log_reader *reader = context;
+
+	if (reader->tty)
+		reader->output(reader->context, false, bytes, size);
+	else
+		reader->broken = !docker_frames_feed(&reader->frames, bytes, size, reader->output, reader->context);
+	return !reader->broken;
+}
+
+static bool
+get_log(struct docker *docker, const char *id, const char *query, int64_t timeout_ms, bool patient, struct log_reader *reader, struct error *err)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	struct http_response response finally(http_response_finish) = { 0 };
+	struct docker_call call = {
+		.path = docker_path(&arena, "/containers/", id, query), .timeout_ms = timeout_ms, .patient = patient, .on_body = read_log, .context = reader,
+	};
+	bool answered = docker_call(docker, &call, &arena, &response, err);
+
+	if (reader->broken)
+		return fail(err, FAULT_PROTOCOL, "log of container `%.12s`: not the frames of a container's log (engine at unix://%s, %s)", id,
+			docker->socket, docker->origin);
+	if (!answered)
+		return false;
+	if (response.status != 200)
+		return docker_refused(docker, &response, err, "log of container `%.12s`", id);
+	return true;
+}
+
+bool
+docker_logs(struct docker *docker, const char *id, bool tty, const char *since,
+	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size), void *context, struct error *err)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	struct log_reader reader = { .output = output, .context = context, .tty = tty };
+	const char *query = since && *since ? arena_printf(&arena, "/logs?stdout=1&stderr=1&since=%s", http_escape(&arena, since, ""))
+					    : "/logs?stdout=1&stderr=1";
+
+	return get_log(docker, id, query, LOG_MS, false, &reader, err);
+}
+
+bool
+docker_follow(struct docker *docker, const char *id, int64_t timeout_ms,
+	void (*output)(void *context, bool is_stderr, const char *bytes, size_t size), void *context, struct error *err)
+{
+	struct log_reader reader = { .output = output, .context = context };
+
+	return get_log(docker, id, "/logs?stdout=1&stderr=1&follow=1", timeout_ms, true, &reader, err);
+}
+
+bool
+docker_wait(struct docker *docker, const char *id, int64_t timeout_ms, int64_t *code, struct error *err)
+{
+	struct arena arena finally(arena_finish) = { 0 };
+	struct http_response response finally(http_response_finish) = { 0 };
+	json_t *answer finally(json_release) = NULL;
+	struct docker_call call = {
+		.method = "POST", .path = docker_path(&arena, "/containers/", id, "/wait?condition=not-running"), .timeout_ms = timeout_ms,
+		.patient = true,
+	};
+	const char *what = arena_printf(&arena, "wait for container `%.12s`", id), *message;
+
+	if (!docker_call(docker, &call, &arena, &response, err))
+		return false;
+	if (response.status != 200)
+		return docker_refused(docker, &response, err, "%s", what);
+	if (!json_parse(response.body.data, response.body.size, what, &answer, err))
+		return false;
+	message = json_string_at(answer, "Error.Message");
+	if (message && *message)
+		return docker_said(docker, message, err, what);
+	return json_int_at(answer, "StatusCode", code) || docker_said(docker, "the answer holds no exit status", err, what);
+}

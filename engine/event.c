@@ -10,6 +10,7 @@ static const char *const reason_ids[REASON_COUNT] = {
 	[REASON_OUTPUT_MISSING] = "output_missing",
 	[REASON_OUTPUT_DIFFERS] = "output_differs",
 	[REASON_DEPENDENCY] = "dependency_will_change",
+	[REASON_NEED_MENDED] = "need_mended",
 	[REASON_RULE_VERSION] = "rule_version_changed",
 	[REASON_CONTAINER_GONE] = "container_gone",
 	[REASON_CONTAINER_NOT_OURS] = "container_not_ours",

@@ -294,6 +294,27 @@ look_twice(struct work *work, struct look *look)
 	return look_at_world(work, look);
 }
 
+/* A service that was started while its weights were wrong may hold them in memory. */
+static bool
+is_need_mended(struct work *work)
+{
+	const struct graph *graph = work->view.inspection->graph;
+	const struct target *target = work->target;
+
+	if (!target->rule->settle || !work->seen->record)
+		return false;
+	for (uint32_t i = 0; i < target->need_count; i++) {
+		uint32_t id = graph->needs[target->needs + i];
+		const struct record *record = need_record(&work->view, id);
+
+		if (!record || record->mended_ns <= work->seen->record->started_ns)
+			continue;
+		work->root = graph->targets[id].name;
+		return true;
+	}
+	return false;
+}
+
 static void
 look_closely(struct work *work)
 {
@@ -308,6 +329,7 @@ look_closely(struct work *work)
 		.rule_version = work->target->rule->version,
 		.fingerprint = seen->fingerprint_known ? &seen->fingerprint : NULL,
 		.need_will_change = work->need_will_change,
+		.need_mended = is_need_mended(work),
 		.asked_for = work->asked_for,
 		.look = looked ? &look : NULL,
 	});

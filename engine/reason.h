@@ -11,6 +11,7 @@ enum reason {
 	REASON_OUTPUT_MISSING,
 	REASON_OUTPUT_DIFFERS,
 	REASON_DEPENDENCY,        /* dependency will change */
+	REASON_NEED_MENDED,       /* something live, and what it needs was put right after it started: it may hold what was wrong */
 	REASON_RULE_VERSION,
 	REASON_CONTAINER_GONE,    /* or the process */
 	REASON_CONTAINER_NOT_OURS,

@@ -102,6 +102,8 @@ record_pack(const struct record *record, struct buf *body)
 	pack_int(&part, record->ended_ns);
 	pack_pairs(&part, &record->outputs);
 	pack_artifacts(&part, &record->artifacts);
+	if (record->mended_ns != 0)
+		pack_int(&part, record->mended_ns);
 	pack_bytes(body, part.data, part.size);
 	body->truncated |= part.truncated;
 	buf_clear(&part);
@@ -223,6 +225,7 @@ record_unpack(struct record *record, const void *body, size_t size, struct arena
 	read.ended_ns = unpack_int(&first);
 	unpack_pairs(&first, arena, &read.outputs);
 	unpack_artifacts(&first, arena, &read.artifacts);
+	read.mended_ns = unpack_done(&first) ? 0 : unpack_int(&first);
 	if (!unpack_done(&first))
 		return false;
 	*record = read;

@@ -74,6 +74,7 @@ struct record {
 	const char *run;
 	int64_t started_ns;
 	int64_t ended_ns;
+	int64_t mended_ns;            /* when the same output was last made again because it was missing or wrong; 0: never */
 	const void *body;             /* what it was unpacked from, for record_unpack_why; set by whoever unpacks */
 	size_t body_size;
 };

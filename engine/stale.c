@@ -35,7 +35,7 @@ stale(const struct evidence *evidence)
 		return changed_reason(evidence);
 	if (evidence->look && evidence->look->state != STATE_FRESH)
 		return world_reason(evidence->look);
-	return REASON_NONE;
+	return evidence->need_mended ? REASON_NEED_MENDED : REASON_NONE;
 }
 
 /* "param:args" -> "args". */

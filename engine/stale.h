@@ -11,6 +11,7 @@ struct evidence {
 	uint32_t rule_version;
 	const struct digest *fingerprint; /* NULL: cannot be known before a dependency is built */
 	bool need_will_change;          /* a target it needs is to be built */
+	bool need_mended;               /* something live was started before a target that it needs was put right */
 	bool asked_for;
 	const struct look *look;        /* NULL: the world was not looked at */
 };

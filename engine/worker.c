@@ -66,6 +66,19 @@ add_plain_outputs(struct worker *worker)
 	}
 }
 
+/* The same output as before, made again because it was not there or not right: what used it meanwhile may have had something else. */
+static int64_t
+mended_at(const struct worker *worker)
+{
+	const struct record *before = worker->seen.record;
+
+	if (!before || !digest_equal(&before->output, &worker->record.output))
+		return 0;
+	if (worker->seen.reason == REASON_OUTPUT_MISSING || worker->seen.reason == REASON_OUTPUT_DIFFERS)
+		return worker->record.ended_ns;
+	return before->mended_ns;
+}
+
 static void
 make_record(struct worker *worker)
 {
@@ -87,6 +100,7 @@ make_record(struct worker *worker)
 		.ended_ns = clock_now_ns(),
 	};
 	record_output_digest(&worker->record, worker->rule->check);
+	worker->record.mended_ns = mended_at(worker);
 }
 
 static void

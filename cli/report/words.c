@@ -24,6 +24,7 @@ static const char *const reasons[REASON_COUNT] = {
 	[REASON_OUTPUT_MISSING] = "output missing",
 	[REASON_OUTPUT_DIFFERS] = "output differs",
 	[REASON_DEPENDENCY] = "dependency will change",
+	[REASON_NEED_MENDED] = "repaired after it started",
 	[REASON_RULE_VERSION] = "rule version changed",
 	[REASON_CONTAINER_GONE] = "container gone",
 	[REASON_CONTAINER_NOT_OURS] = "container not ours",
@@ -106,6 +107,7 @@ subject(const struct action *action, struct arena *arena)
 	switch (action->reason) {
 	case REASON_UNKNOWN_UNTIL:
 		return detail->unknown;
+	case REASON_NEED_MENDED:
 	case REASON_DEPENDENCY:
 		return detail->root ? detail->root : cause_names(&detail->causes, REASON_DEPENDENCY, arena);
 	case REASON_INPUT_CHANGED:

@@ -210,11 +210,11 @@ def test_08_flipped_byte(story):
     assert found.code == 5 and story.shard(2).name in found.out and "recorded sha256" in found.out, found
     plan = story.plan("tp4.yaml")
     assert story.shard(2).name in plan.out and "output differs" in plan.out, plan
-    assert story.built() == {"weights"}
+    # The server may have read what was wrong: it is started anew.
+    assert story.built() == {"weights", "service", "accept"}
     assert fetched(story) == {story.shard(2).name}
     assert_whole(story)
-    # The server read the right bytes when it started, and those are there again: it need not go down.
-    assert assert_serves(story)["Id"] == old["Id"]
+    assert assert_serves(story)["Id"] != old["Id"]
     assert story.run("audit", "verify", "--deep").code == 0
     nothing_to_do(story)
 

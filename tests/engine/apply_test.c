@@ -15,6 +15,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
+#include "engine/seal.h"
 #include "engine/task.h"
 #include "engine/task_internal.h"
 #include "tests/fake/memory.h"
@@ -22,7 +23,7 @@
 #include <cmocka.h> /* last: its macro `fail` hides our function, hence `(fail)` below */
 
 struct step {
-	const char *value;  /* "fail": the build fails; "slow": it waits to be cancelled; "signal": it interrupts the run */
+	const char *value;  /* "fail": the build fails; "slow": it waits to be cancelled; "signal": it interrupts the run; "late": it ends after the others */
 	const char *makes;  /* what the product is; the same text is the same product */
 };
 
@@ -51,12 +52,17 @@ note(const char *what, const char *target)
 	pthread_mutex_unlock(&did.mutex);
 }
 
+/* The target whose product is found to be wrong, until it is built again. */
+static const char *wrong;
+
 static bool
 step_build(const void *spec, struct task *task, struct error *err)
 {
 	const struct step *step = spec;
 
 	note("build", task_target(task));
+	if (text_equal(wrong, task_target(task)))
+		wrong = NULL;
 	if (text_equal(step->value, "fail"))
 		return (fail)(err, FAULT_COMMAND, "it failed");
 	if (text_equal(step->value, "signal"))
@@ -68,7 +74,19 @@ step_build(const void *spec, struct task *task, struct error *err)
 	}
 	if (text_equal(step->value, "intent") && !task_intent(task, task_new_id(task, task_arena(task)), "thing", "x", err))
 		return false;
+	if (text_equal(step->value, "late")) {
+		clock_sleep_ms(200, NULL);
+		note("ended", task_target(task));
+	}
 	task_output(task, "product", step->makes ? step->makes : task_target(task));
+	return true;
+}
+
+static bool
+step_inspect(const void *spec, struct task *task, struct look *look, struct error *err)
+{
+	(void)spec, (void)err;
+	*look = (struct look){ .state = text_equal(wrong, task_target(task)) ? STATE_DRIFTED : STATE_FRESH };
 	return true;
 }
 
@@ -105,7 +123,8 @@ step_destroy(struct task *task, struct error *err)
 }
 
 static const struct rule step_rule = {
-	.name = "step", .version = 1, .params = params, .size = sizeof(struct step), .outputs = outputs, .build = step_build, .destroy = step_destroy,
+	.name = "step", .version = 1, .params = params, .size = sizeof(struct step), .outputs = outputs, .inspect = step_inspect,
+	.build = step_build, .destroy = step_destroy,
 };
 static const struct rule live_rule = {
 	.name = "live", .version = 1, .params = params, .size = sizeof(struct step), .outputs = outputs, .build = step_build, .settle = step_settle,
@@ -256,6 +275,32 @@ expect_did(const char *text)
 	did.text[0] = '\0';
 }
 
+/* Not while one of those that it needs still works, however many others are done. */
+static void
+test_all_needs_end_first(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result = run(world, "  b: {rule: step, value: late}\n  a: {rule: step}\n  c: {rule: step, needs: [a, b]}\n", 4, 1);
+
+	assert_int_equal(result.changed, 3);
+	assert_non_null(strstr(did.text, "ended b\nbuild c\n"));
+	did.text[0] = '\0';
+}
+
+/* The seal of an earlier run is no answer once something changes. */
+static void
+test_seal_is_broken(void **state)
+{
+	struct world *world = *state;
+	struct memory *memory = &world->memory.socket;
+	struct error err = { 0 };
+
+	assert_true(memory->save_checkpoint(memory->self, SEAL_KEY, "seal", 4, &err));
+	assert_int_equal(run(world, "  a: {rule: step}\n", 4, 1).changed, 1);
+	expect_did("build a\n");
+	assert_int_equal(world->memory.checkpoint_count, 0);
+}
+
 static void
 test_order_and_nothing_to_do(void **state)
 {
@@ -317,6 +362,23 @@ test_swap_settled(void **state)
 	run(world, "  s: {rule: live, value: two, makes: new}\n  accept: {rule: step, needs: [s]}\n", 2, 1);
 	expect_did("build s\nbuild accept\nsettle s\n");
 	assert_int_equal(world->memory.kept_count, 0);
+}
+
+/* What was live while its weights were wrong is started anew, though they are the same again; once. */
+static void
+test_need_mended(void **state)
+{
+	static const char targets[] = "  w: {rule: step}\n  s: {rule: live, needs: [w]}\n  other: {rule: step, needs: [w]}\n";
+	struct world *world = *state;
+
+	run(world, targets, 1, 1);
+	did.text[0] = '\0';
+	wrong = "w";
+	run(world, targets, 1, 1);
+	expect_did("build w\nbuild s\nsettle s\n");
+	did.text[0] = '\0';
+	run(world, targets, 1, 1);
+	expect_did("");
 }
 
 static void
@@ -631,9 +693,12 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_order_and_nothing_to_do),
+		TEST(test_all_needs_end_first),
+		TEST(test_seal_is_broken),
 		TEST(test_early_cut_off),
 		TEST(test_failure),
 		TEST(test_swap_settled),
+		TEST(test_need_mended),
 		TEST(test_swap_undone),
 		TEST(test_first_start_is_left_to_be_looked_at),
 		TEST(test_killed_in_the_middle_of_a_swap),

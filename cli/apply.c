@@ -28,6 +28,7 @@ struct applying {
 	struct apply_result result;    /* of the last run */
 	const char *run;               /* its id; NULL: none was begun */
 	const char *next_run;          /* id of the next one: the first is in the lock's text */
+	bool broken;                   /* the cache cannot be written any more, and that was said */
 	struct chain chains[CHAIN_MOST]; /* every fallback that was planned, until the end */
 	size_t chain_count;
 };
@@ -298,6 +299,7 @@ carry_out(struct applying *applying)
 		return applying->result.status;
 	/* Where nothing can be recorded, no fallback is tried either. */
 	applying->result.class = CLASS_NONE;
+	applying->broken = true;
 	/* The target that could not be recorded has said why. */
 	if (applying->result.failed > 0 && strstr(applying->result.error.text, err.text))
 		return fault_row(err.fault)->status;
@@ -399,7 +401,7 @@ command_apply(struct session *session)
 		if (status == STATUS_OK)
 			status = detail_status(applying, apply_all(applying));
 		/* What was read once need not be read again, whatever came of it. */
-		learnt = session_learn(session);
+		learnt = applying->broken || status == STATUS_IO ? status : session_learn(session);
 		if (learnt == STATUS_OK && can_seal(applying, status))
 			learnt = sealing_make(session, applying->shape, applying->run != NULL);
 		status = learnt == STATUS_OK ? status : status_worse(status, learnt);

@@ -130,12 +130,14 @@ show_section(struct session *session, const struct section *section)
 	struct strings all = { 0 };
 	struct run_memo memo = { 0 };
 	struct error err = { 0 };
+	const struct audit_wishes wishes = { .deployment = records->deployment, .names = &all, .rules = all_rules, .level = AUDIT_NORMAL };
 	struct audit audit;
 	struct table table;
 
-	if (!audit_verify(&audit, records->deployment, &all, all_rules, session->memory, &session->project,
-		    &session->known, false, arena, &err))
+	if (!audit_verify(&audit, &wishes, session->memory, &session->project, &session->known, arena, &err)) {
+		session->signal = audit.signal;
 		return session_fail(session, &err, NULL);
+	}
 	table_init(&table, heads, records->count + section->failed_count, arena);
 	for (size_t i = 0; i < records->count; i++) {
 		const struct record *record = &records->items[i];

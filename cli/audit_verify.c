@@ -4,18 +4,81 @@
 #include <string.h>
 
 #include "engine/audit.h"
+#include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/units.h"
+#include "report/pace.h"
 #include "report/words.h"
 #include "rules/rules.h"
+
+#define REDRAW_MS 200
+
+static const char *const level_names[] = { [AUDIT_QUICK] = "quick", [AUDIT_NORMAL] = "normal", [AUDIT_DEEP] = "deep" };
 
 /* The sums of one verification. */
 struct verifying {
 	struct session *session;
+	enum audit_level level;
 	json_t *rows;
 	size_t count;
 	size_t differing;
+	size_t files;        /* that were read */
+	uint64_t bytes;
+	int64_t ms;          /* that reading took, and all beside it */
 	enum status status;
+	struct pace pace;
+	int64_t told_ms;
+	bool drawn;          /* a line of progress stands on the terminal */
 };
+
+/* ---- progress ---- */
+
+static void
+wipe(struct verifying *verifying)
+{
+	struct out *err = &verifying->session->err;
+
+	if (!verifying->drawn)
+		return;
+	out_text(err, "\r\033[K");
+	out_flush(err);
+	verifying->drawn = false;
+}
+
+static bool
+may_tell(struct verifying *verifying, int64_t now)
+{
+	const struct options *options = &verifying->session->options;
+	bool redraws = verifying->session->err.terminal && options->progress != PROGRESS_PLAIN;
+
+	if (options->json || options->quiet || options->progress == PROGRESS_NONE)
+		return false;
+	return redraws ? now - verifying->told_ms >= REDRAW_MS : options->heartbeat > 0 && now - verifying->told_ms >= options->heartbeat;
+}
+
+static void
+tell_progress(void *self, const struct bulk *bulk)
+{
+	struct verifying *verifying = self;
+	struct out *err = &verifying->session->err;
+	struct arena arena finally(arena_finish) = { 0 };
+	int64_t now = clock_monotonic_ms();
+	const struct event event = { .kind = EVENT_PROGRESS, .target = "verify", .stage = "verify", .done = bulk->done, .total = bulk->total, .unit = "bytes" };
+	const struct pace_row *row = pace_note(&verifying->pace, &event, now);
+	const char *numbers;
+
+	if (!may_tell(verifying, now))
+		return;
+	arena_init(&arena);
+	verifying->told_ms = now;
+	verifying->drawn = err->terminal && verifying->session->options.progress != PROGRESS_PLAIN;
+	numbers = words_progress(row, ", ", &arena);
+	out_printf(err, "%sverify: %s, %zu of %zu files%s", verifying->drawn ? "\r" : "", numbers ? numbers : "nothing yet", (size_t)bulk->ended,
+		bulk->count, verifying->drawn ? "\033[K" : "\n");
+	out_flush(err);
+}
+
+/* ---- records ---- */
 
 static void
 show_row(struct verifying *verifying, const struct audit_row *row)
@@ -65,11 +128,25 @@ static void
 verify_deployment(struct verifying *verifying, const char *deployment, const struct strings *names)
 {
 	struct session *session = verifying->session;
+	const struct audit_wishes wishes = {
+		.deployment = deployment,
+		.names = names,
+		.rules = all_rules,
+		.level = verifying->level,
+		.progress = tell_progress,
+		.self = verifying,
+	};
+	int64_t began = verifying->told_ms = clock_monotonic_ms();
 	struct error err = { 0 };
 	struct audit audit;
+	bool ok = audit_verify(&audit, &wishes, session->memory, &session->project, &session->known, &session->arena, &err);
 
-	if (!audit_verify(&audit, deployment, names, all_rules, session->memory, &session->project, &session->known,
-		    session->options.deep, &session->arena, &err)) {
+	wipe(verifying);
+	verifying->ms += clock_monotonic_ms() - began;
+	verifying->files += audit.files;
+	verifying->bytes += audit.bytes;
+	if (!ok) {
+		session->signal = audit.signal;
 		verifying->status = status_worse(verifying->status, session_fail(session, &err, NULL));
 		return;
 	}
@@ -158,10 +235,15 @@ report(struct verifying *verifying, const struct history_entry *head, const char
 
 	if (session->options.json) {
 		session_document(
-			session, json_pack("{s:b, s:b, s:I, s:I, s:s, s:O}", "ok", verifying->differing == 0 && intact,
-					 "chain", (int)intact, "runs", (json_int_t)runs, "seq", (json_int_t)head->seq,
-					 "head", head_hash, "records", verifying->rows));
+			session, json_pack("{s:b, s:s, s:I, s:I, s:b, s:I, s:I, s:s, s:O}", "ok", verifying->differing == 0 && intact,
+					 "level", level_names[verifying->level], "files_read", (json_int_t)verifying->files,
+					 "bytes_read", (json_int_t)verifying->bytes, "chain", (int)intact, "runs", (json_int_t)runs,
+					 "seq", (json_int_t)head->seq, "head", head_hash, "records", verifying->rows));
 	} else if (intact && session->options.quiet < 2) {
+		if (verifying->bytes > 0)
+			out_printf(&session->out, "   %-12s%s in %s, %s\n", "read", units_show_size(&session->arena, verifying->bytes),
+				words_count(&session->arena, verifying->files, "file", "files"),
+				units_show_duration(&session->arena, verifying->ms));
 		out_text(&session->out, " ");
 		out_paint(&session->out, STYLE_NEW, "%s", session->out.utf8 ? "✓" : "ok");
 		out_printf(&session->out, " %-12s%s, chain intact", "records", words_count(&session->arena, runs, "run", "runs"));
@@ -202,7 +284,9 @@ check_names(struct session *session, const struct strings *names, const struct r
 enum status
 audit_check(struct session *session, const struct strings *names)
 {
-	struct verifying verifying = { .session = session, .status = STATUS_OK };
+	const struct options *options = &session->options;
+	struct verifying verifying = { .session = session, .status = STATUS_OK,
+		.level = options->quick ? AUDIT_QUICK : options->deep ? AUDIT_DEEP : AUDIT_NORMAL };
 	char head_hash[DIGEST_HEX] = "";
 	struct history_entry head = { 0 };
 	struct records *deployments;
@@ -213,11 +297,20 @@ audit_check(struct session *session, const struct strings *names)
 
 	if (status == STATUS_OK)
 		status = check_names(session, names, deployments, count);
+	if (status == STATUS_OK && options->quick && options->deep) {
+		fail(&err, FAULT_USAGE, "`--quick` reads nothing and `--deep` reads everything: say one of them");
+		return session_fail(session, &err, NULL);
+	}
 	if (status != STATUS_OK)
 		return status;
 	verifying.rows = json_array();
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count && !session->signal; i++)
 		verify_deployment(&verifying, deployments[i].deployment, names);
+	pace_finish(&verifying.pace);
+	if (session->signal) {
+		json_decref(verifying.rows);
+		return verifying.status;
+	}
 	intact = verify_chain(&verifying, &head, head_hash, &runs, &err);
 	if (!intact)
 		verifying.status = status_worse(verifying.status, session_fail(session, &err, NULL));

@@ -55,8 +55,8 @@ const struct command command_table[] = {
 		.about = "the provenance database: what was made, from what, by whom",
 		.examples = { "provision audit", "provision audit show weights", "provision audit verify --deep" },
 		.text = "verify compares records with disk and engine, and the history with its chain of\n"
-			"hashes; exit 5 if they differ. --head SEQ:HASH checks the chain against an entry\n"
-			"that was noted elsewhere.",
+			"hashes; exit 5 if they differ. --quick reads nothing, --deep every byte, one file\n"
+			"per core. --head SEQ:HASH checks the chain against an entry noted elsewhere.",
 		.most = SIZE_MAX,
 		.run = command_audit,
 	},
@@ -89,6 +89,17 @@ const struct command command_table[] = {
 		.run = command_logs,
 	},
 	{
+		.name = "adopt",
+		.id = COMMAND_ADOPT,
+		.operands = "[MANIFEST] [TARGET...]",
+		.about = "take over models and files that are there already; fetches nothing",
+		.examples = { "provision adopt manifests/tp4.yaml weights" },
+		.text = "Files are read and compared with the digests of their source, whoever put them\n"
+			"there: another client, or a hand. Exit 5 if some are missing or differ.",
+		.most = SIZE_MAX,
+		.run = command_adopt,
+	},
+	{
 		.name = "destroy",
 		.id = COMMAND_DESTROY,
 		.operands = "[MANIFEST] [TARGET...]",
@@ -97,6 +108,32 @@ const struct command command_table[] = {
 		.text = "Weights and images go only if their targets are named.",
 		.most = SIZE_MAX,
 		.run = command_destroy,
+	},
+	{
+		.name = "shapes",
+		.id = COMMAND_SHAPES,
+		.operands = "MODEL",
+		.about = "which shapes of a model fit on which GPUs; no manifest",
+		.examples = { "provision shapes modelscope:ZhipuAI/AutoGLM-Phone-9B --gpus 0-2",
+			"provision shapes huggingface:Qwen/Qwen3-8B --gpu-count 4 --gpu-memory 24GiB" },
+		.text = "MODEL is a directory, huggingface:ORG/NAME[@REV], modelscope:ORG/NAME[@REV] or a\n"
+			"URL. Only config.json and the headers or the index of the weights are read.\n"
+			"Without --gpu-count the GPUs are those of this machine. -v lists more shapes.\n"
+			"Exit 3 if none can work.",
+		.least = 1,
+		.most = 1,
+		.run = command_shapes,
+	},
+	{
+		.name = "diagnose",
+		.id = COMMAND_DIAGNOSE,
+		.operands = "FILE|-",
+		.about = "cause and remedy of a service that did not start, from its log",
+		.examples = { "provision diagnose vllm.log", "docker logs vllm 2>&1 | provision diagnose -" },
+		.text = "Exit 1 if the log shows no cause that is known.",
+		.least = 1,
+		.most = 1,
+		.run = command_diagnose,
 	},
 	{
 		.name = "rules",

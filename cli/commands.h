@@ -8,6 +8,7 @@ struct session;
 enum command_id {
 	COMMAND_PLAN,
 	COMMAND_APPLY,
+	COMMAND_ADOPT,
 	COMMAND_STATUS,
 	COMMAND_WHY,
 	COMMAND_AUDIT,
@@ -15,6 +16,8 @@ enum command_id {
 	COMMAND_GRAPH,
 	COMMAND_LOGS,
 	COMMAND_DESTROY,
+	COMMAND_SHAPES,
+	COMMAND_DIAGNOSE,
 	COMMAND_RULES,
 	COMMAND_EXPLAIN,
 	COMMAND_HELP,
@@ -44,6 +47,7 @@ const char *command_suggest(const char *name);
 
 int command_plan(struct session *session);
 int command_apply(struct session *session);
+int command_adopt(struct session *session);
 int command_status(struct session *session);
 int command_why(struct session *session);
 int command_audit(struct session *session);
@@ -51,6 +55,8 @@ int command_check(struct session *session);
 int command_graph(struct session *session);
 int command_logs(struct session *session);
 int command_destroy(struct session *session);
+int command_shapes(struct session *session);
+int command_diagnose(struct session *session);
 int command_rules(struct session *session);
 int command_explain(struct session *session);
 int command_help(struct session *session);

@@ -4,6 +4,7 @@
 
 #define PLAN COMMAND_BIT(COMMAND_PLAN)
 #define APPLY COMMAND_BIT(COMMAND_APPLY)
+#define ADOPT COMMAND_BIT(COMMAND_ADOPT)
 #define STATUS COMMAND_BIT(COMMAND_STATUS)
 #define WHY COMMAND_BIT(COMMAND_WHY)
 #define AUDIT COMMAND_BIT(COMMAND_AUDIT)
@@ -11,9 +12,11 @@
 #define GRAPH COMMAND_BIT(COMMAND_GRAPH)
 #define LOGS COMMAND_BIT(COMMAND_LOGS)
 #define DESTROY COMMAND_BIT(COMMAND_DESTROY)
+#define SHAPES COMMAND_BIT(COMMAND_SHAPES)
 #define CHANGES (APPLY | DESTROY)
 #define PLANS (PLAN | APPLY | WHY)
-#define MANIFESTS (PLAN | APPLY | STATUS | WHY | CHECK | GRAPH | DESTROY | LOGS | AUDIT)
+#define RUNS (CHANGES | ADOPT)
+#define MANIFESTS (PLAN | APPLY | ADOPT | STATUS | WHY | CHECK | GRAPH | DESTROY | LOGS | AUDIT)
 
 #define AT(field) offsetof(struct options, field)
 #define DAYS(n) ((int64_t)(n) * 24 * 60 * 60 * 1000)
@@ -21,6 +24,7 @@
 static const char *const colour_words[] = { "auto", "always", "never", NULL };
 static const char *const progress_words[] = { "auto", "tty", "plain", "none", NULL };
 static const char *const diagnostic_words[] = { "human", "short", "json", "github", NULL };
+static const char *const encoder_words[] = { "auto", "weights", "data", NULL };
 static const char *const format_words[] = { "text", "dot", "json", NULL };
 
 const struct option option_table[] = {
@@ -28,7 +32,7 @@ const struct option option_table[] = {
 		.kind = OPTION_LIST,
 		.offset = AT(targets),
 		.argument = "T",
-		.commands = PLANS,
+		.commands = PLANS | ADOPT,
 		.about = "T and what it needs; repeatable; 'w*' works" },
 	{ .name = "exclude",
 		.kind = OPTION_LIST,
@@ -45,13 +49,18 @@ const struct option option_table[] = {
 	{ .name = "refresh",
 		.kind = OPTION_FLAG,
 		.offset = AT(refresh),
-		.commands = PLANS,
+		.commands = PLANS | ADOPT,
 		.about = "resolve branches and tags anew" },
 	{ .name = "deep",
 		.kind = OPTION_FLAG,
 		.offset = AT(deep),
 		.commands = PLANS | AUDIT | STATUS,
 		.about = "read every byte instead of trusting stat data" },
+	{ .name = "quick",
+		.kind = OPTION_FLAG,
+		.offset = AT(quick),
+		.commands = AUDIT,
+		.about = "verify: stat data alone, read nothing" },
 	{ .name = "detailed-exitcode",
 		.kind = OPTION_FLAG,
 		.offset = AT(detailed_exitcode),
@@ -82,7 +91,7 @@ const struct option option_table[] = {
 		.kind = OPTION_NUMBER,
 		.offset = AT(jobs),
 		.argument = "N",
-		.commands = CHANGES,
+		.commands = RUNS,
 		.about = "targets at once",
 		.least = 1,
 		.most = 256,
@@ -103,7 +112,7 @@ const struct option option_table[] = {
 		.kind = OPTION_DURATION,
 		.offset = AT(lock_timeout),
 		.argument = "DUR",
-		.commands = CHANGES,
+		.commands = RUNS,
 		.about = "wait so long for the lock",
 		.most = DAYS(30),
 		.fallback = "0s" },
@@ -111,7 +120,7 @@ const struct option option_table[] = {
 		.kind = OPTION_DURATION,
 		.offset = AT(grace),
 		.argument = "DUR",
-		.commands = CHANGES,
+		.commands = RUNS,
 		.about = "time for children after the first signal",
 		.most = DAYS(1),
 		.fallback = "10s",
@@ -120,7 +129,7 @@ const struct option option_table[] = {
 		.kind = OPTION_DURATION,
 		.offset = AT(heartbeat),
 		.argument = "DUR",
-		.commands = CHANGES,
+		.commands = RUNS | AUDIT,
 		.about = "interval of plain progress; 0s: off",
 		.most = DAYS(1),
 		.fallback = "30s",
@@ -149,6 +158,63 @@ const struct option option_table[] = {
 		.offset = AT(dot),
 		.commands = GRAPH,
 		.about = "the same as --format dot" },
+	{ .name = "gpus",
+		.kind = OPTION_TEXT,
+		.offset = AT(gpus),
+		.argument = "LIST",
+		.commands = SHAPES,
+		.about = "may be used: 0-2 or UUIDs; others stay free" },
+	{ .name = "gpu-count",
+		.kind = OPTION_NUMBER,
+		.offset = AT(gpu_count),
+		.argument = "N",
+		.commands = SHAPES,
+		.about = "GPUs of a machine that is not this one",
+		.least = 1,
+		.most = 1024 },
+	{ .name = "gpu-memory",
+		.kind = OPTION_SIZE,
+		.offset = AT(gpu_memory),
+		.argument = "SIZE",
+		.commands = SHAPES,
+		.about = "of each of them, 24GiB",
+		.least = 1 << 30 },
+	{ .name = "gpu-memory-utilization",
+		.kind = OPTION_PART,
+		.offset = AT(gpu_memory_utilization),
+		.argument = "PART",
+		.commands = SHAPES,
+		.about = "part of each GPU that vLLM may take",
+		.fallback = "0.9" },
+	{ .name = "max-model-len",
+		.kind = OPTION_NUMBER,
+		.offset = AT(max_model_len),
+		.argument = "N",
+		.commands = SHAPES,
+		.about = "tokens of the longest request; else the model's",
+		.least = 1,
+		.most = 1000000000 },
+	{ .name = "max-num-seqs",
+		.kind = OPTION_NUMBER,
+		.offset = AT(max_num_seqs),
+		.argument = "N",
+		.commands = SHAPES,
+		.about = "requests at once; else vLLM's default",
+		.least = 1,
+		.most = 1000000000 },
+	{ .name = "mm-encoder-tp-mode",
+		.kind = OPTION_CHOICE,
+		.offset = AT(mm_encoder_tp_mode),
+		.argument = "auto|weights|data",
+		.commands = SHAPES,
+		.about = "`auto`: data where the encoder cannot be cut",
+		.choices = encoder_words },
+	{ .name = "limit-mm-per-prompt",
+		.kind = OPTION_TEXT,
+		.offset = AT(limit_mm_per_prompt),
+		.argument = "JSON",
+		.commands = SHAPES,
+		.about = "'{\"image\": 10, \"video\": 0}'" },
 
 	{ .name = "set",
 		.kind = OPTION_PAIRS,

@@ -78,6 +78,30 @@ set_number(const struct option *option, int64_t *field, const char *value, struc
 }
 
 static bool
+set_size(const struct option *option, int64_t *field, const char *value, struct error *err)
+{
+	int64_t bytes;
+
+	if (!units_size(value, &bytes) || bytes < option->least) {
+		fail(err, FAULT_USAGE, "`--%s` wants a size, not `%s`", option->name, value);
+		return error_hint(err, "sizes look like 24GiB or 80GB");
+	}
+	*field = bytes;
+	return true;
+}
+
+static bool
+set_part(const struct option *option, double *field, const char *value, struct error *err)
+{
+	double part;
+
+	if (!units_float(value, &part) || !(part > 0 && part <= 1))
+		return fail(err, FAULT_USAGE, "`--%s` is above 0 and at most 1, not `%s`", option->name, value);
+	*field = part;
+	return true;
+}
+
+static bool
 set_pair(struct pairs *pairs, const char *value, struct arena *arena, struct error *err)
 {
 	const char *equals = strchr(value, '=');
@@ -132,6 +156,12 @@ assign(struct options *options, const struct option *option, const char *value, 
 	case OPTION_NUMBER:
 	case OPTION_DURATION:
 		ok = set_number(option, at, value, err);
+		break;
+	case OPTION_SIZE:
+		ok = set_size(option, at, value, err);
+		break;
+	case OPTION_PART:
+		ok = set_part(option, at, value, err);
 		break;
 	}
 	if (ok)
@@ -365,9 +395,12 @@ options_value(const struct options *options, const struct option *option, struct
 	case OPTION_CHOICE:
 		return option->choices[*(const int *)at];
 	case OPTION_NUMBER:
+	case OPTION_SIZE:
 		return arena_printf(arena, "%lld", (long long)*(const int64_t *)at);
 	case OPTION_DURATION:
 		return arena_printf(arena, "%lldms", (long long)*(const int64_t *)at);
+	case OPTION_PART:
+		return arena_printf(arena, "%g", *(const double *)at);
 	case OPTION_LIST:
 	case OPTION_PAIRS:
 		break;

@@ -24,6 +24,8 @@ enum option_kind {
 	OPTION_CHOICE,   /* int: index into `choices` */
 	OPTION_NUMBER,   /* int64_t */
 	OPTION_DURATION, /* int64_t, milliseconds */
+	OPTION_SIZE,     /* int64_t, bytes */
+	OPTION_PART,     /* double, above 0 and at most 1 */
 };
 
 enum origin { ORIGIN_DEFAULT, ORIGIN_SYSTEM, ORIGIN_USER, ORIGIN_ENVIRONMENT, ORIGIN_OPTION };
@@ -57,6 +59,7 @@ struct options {
 	struct strings replaces;
 	bool refresh;
 	bool deep;
+	bool quick;
 	bool detailed_exitcode;
 	bool yes;
 	bool no_fallback;
@@ -71,6 +74,15 @@ struct options {
 	const char *head;
 	int format;          /* enum format */
 	bool dot;
+
+	const char *gpus;
+	int64_t gpu_memory;
+	int64_t gpu_count;
+	int64_t max_model_len;
+	int64_t max_num_seqs;
+	double gpu_memory_utilization;
+	int mm_encoder_tp_mode;  /* enum shapes_encoder */
+	const char *limit_mm_per_prompt;
 
 	unsigned char origins[OPTIONS_MOST]; /* by row of the table: enum origin */
 };

@@ -451,6 +451,7 @@ session_inspect(struct session *session, struct shape *shape, bool estimate)
 		.refresh = options->refresh,
 		.deep = options->deep,
 		.offline = options->offline,
+		.adopt = options->command->id == COMMAND_ADOPT,
 		.estimate = estimate,
 		.downloads = (unsigned)options->downloads,
 		.grace = options->grace,
@@ -507,7 +508,7 @@ session_learn(struct session *session)
 void
 session_document(struct session *session, json_t *document)
 {
-	char *text finally(free_text) = json_dumps(document, JSON_INDENT(2));
+	char *text finally(free_text) = json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 
 	if (!text)
 		out_of_memory();

@@ -23,6 +23,7 @@ struct wishes {
 	bool refresh;
 	bool deep;
 	bool offline;
+	bool adopt;               /* take over what is there, make nothing else */
 	bool estimate;            /* ask rules what stale targets will cost */
 	bool files_alone;         /* look only at targets that look at nothing but files; the others are taken for up to date */
 	const struct seal *seal;  /* what need not be looked at, for this very manifest; or NULL */

@@ -343,6 +343,21 @@ known_has(struct known *known, const struct stat_key *key, const struct digest *
 	return has;
 }
 
+bool
+known_saw(struct known *known, const struct stat_key *key, const struct digest *digest)
+{
+	const struct known_file *file;
+	uint32_t slot;
+	bool saw;
+
+	pthread_mutex_lock(&known->mutex);
+	slot = *probe(known, key->device, key->inode);
+	file = slot ? &known->files[slot - 1] : NULL;
+	saw = file && stat_key_equal(&file->key, key) && digest_equal(&file->digest, digest);
+	pthread_mutex_unlock(&known->mutex);
+	return saw;
+}
+
 size_t
 known_take_new(struct known *known, struct known_file **files)
 {

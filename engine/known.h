@@ -63,5 +63,8 @@ void known_hold_still(struct known *known, bool still);
 /* Only the table: whether a file with this stat data is known to have that digest. */
 bool known_has(struct known *known, const struct stat_key *key, const struct digest *digest);
 
+/* The same of files too young to be believed: for who asks about stat data alone. */
+bool known_saw(struct known *known, const struct stat_key *key, const struct digest *digest);
+
 /* What was learnt since the last call; the array is the caller's to free. */
 size_t known_take_new(struct known *known, struct known_file **files);

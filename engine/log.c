@@ -233,13 +233,14 @@ static void
 add_half(const struct log *log, struct buf *shown)
 {
 	struct buf redacted finally(buf_finish) = { 0 };
-	size_t open = secret_open_end(log->partial.data, log->partial.size);
+	size_t size;
 
-	if (log->partial.size == open)
-		return;
 	buf_init(&redacted, 8 * LINE_LIMIT);
-	secret_redact(log->partial.data, log->partial.size - open, &redacted);
-	add_visible(shown, redacted.data, redacted.size);
+	secret_redact(log->partial.data, log->partial.size, &redacted);
+	size = redacted.size - secret_open_end(redacted.data, redacted.size);
+	if (size == 0)
+		return;
+	add_visible(shown, redacted.data, size);
 	buf_char(shown, '\n');
 }
 

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/units.h"
 #include "seal.h"
 
 #define TICK_MS 100
@@ -28,6 +29,7 @@ loop_launch(struct loop *loop, struct worker *worker, enum reason reason)
 	worker->next = loop->running;
 	loop->running = worker;
 	loop->running_count++;
+	worker->launched_ms = clock_monotonic_ms();
 	tell(loop, (struct event){
 		.kind = worker->kind == WORK_REVERT ? EVENT_REVERTING : EVENT_STARTED,
 		.target = worker->task.name,
@@ -46,13 +48,42 @@ is_swap(enum work_kind kind)
 	return kind == WORK_SETTLE || kind == WORK_REVERT;
 }
 
+static bool
+is_cancelled(const struct loop *loop, enum work_kind kind)
+{
+	return is_swap(kind) ? loop->cancel_swap : loop->cancel;
+}
+
+/* A build that its rule does not time itself. */
+static bool
+is_past_limit(const struct worker *worker)
+{
+	const struct target *target = worker->target;
+
+	return worker->kind == WORK_BUILD && target->timeout > 0 && !target->rule->keeps_time &&
+		clock_monotonic_ms() - worker->launched_ms >= target->timeout;
+}
+
+/* What ends all is handed on, and what is over ends alone. */
+static void
+hand_on(struct loop *loop)
+{
+	for (struct worker *worker = loop->running; worker; worker = worker->next) {
+		if (worker->cancel)
+			continue;
+		worker->late = is_past_limit(worker);
+		worker->cancel = worker->late || is_cancelled(loop, worker->kind);
+	}
+}
+
 struct worker *
 loop_hire(struct loop *loop, enum work_kind kind, const struct target *target, const char *name, const struct rule *rule, const struct record *record)
 {
 	struct worker *worker = worker_new(kind, loop->inspection, target, name, rule, record, loop->options->run.id, &loop->desk,
-		is_swap(kind) ? &loop->cancel_swap : &loop->cancel, loop->options->grace);
+		loop->options->grace);
 
 	worker->current = loop->current;
+	worker->cancel = is_cancelled(loop, kind);
 	return worker;
 }
 
@@ -141,7 +172,7 @@ loop_record(struct loop *loop, struct outcome *outcomes, size_t count)
 enum result
 loop_result(const struct loop *loop, const struct worker *worker)
 {
-	bool cancelled = is_swap(worker->kind) ? loop->cancel_swap : loop->cancel;
+	bool cancelled = is_cancelled(loop, worker->kind) && !worker->late;
 
 	if (worker->ok)
 		return worker->same ? RESULT_SAME : worker->task.lost ? RESULT_SKIPPED : RESULT_OK;
@@ -196,6 +227,19 @@ unlink_running(struct loop *loop, const struct worker *worker)
 	loop->running_count--;
 }
 
+/* That it was stopped is the consequence; why is what the user wants to know. */
+static void
+tell_limit(struct worker *worker)
+{
+	struct arena *arena = &worker->arena;
+
+	if (!worker->late || worker->ok)
+		return;
+	fail_at(&worker->err, worker->target->at, FAULT_TIME_LIMIT, "target `%s`: not done within %s", worker->target->name,
+		units_show_duration(arena, worker->target->timeout));
+	error_hint(&worker->err, "what came so far is kept; raise `timeout`, or run the same command again to go on");
+}
+
 /* Take what has finished: record all of it in one transaction, only then let dependents start. */
 struct worker *
 loop_take_done(struct loop *loop)
@@ -210,6 +254,7 @@ loop_take_done(struct loop *loop)
 
 		next = done->next;
 		unlink_running(loop, worker);
+		tell_limit(worker);
 		worker->next = list;
 		list = worker;
 	}
@@ -226,6 +271,7 @@ loop_wait(struct loop *loop)
 	while (read(loop->wake, &count, sizeof count) > 0)
 		;
 	heed_signals(loop);
+	hand_on(loop);
 	desk_serve(&loop->desk, loop->inspection->memory, loop->inspection->manifest->name);
 	tell_progress(loop);
 }

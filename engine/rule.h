@@ -70,8 +70,10 @@ struct rule {
 	const char *about;
 	uint32_t version;             /* raised whenever the same ingredients would be built into something different */
 	bool check;                   /* the product is a verdict */
+	bool keeps_time;              /* build sees to task_timeout itself: it has more to do than to stop */
 	bool precious;                /* removed only when its target is named: weights, images */
 	bool sheds;                   /* what a rebuild makes no more is removed by destroy, whose record then lists that alone */
+	bool adopts;                  /* build heeds task_adopting: what is there can be taken over */
 	bool files_alone;             /* ingredients and inspect look at nothing but the bytes of files, by task_digest, or say so: task_looked_elsewhere */
 	const struct param *params;   /* ends with { 0 } */
 	size_t size;                  /* of the filled struct */

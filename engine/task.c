@@ -139,6 +139,12 @@ task_refresh(const struct task *task)
 }
 
 bool
+task_adopting(const struct task *task)
+{
+	return task->inspection->wishes->adopt;
+}
+
+bool
 task_deep(const struct task *task)
 {
 	return task->inspection->wishes->deep;

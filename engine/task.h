@@ -38,6 +38,7 @@ const struct record *task_record(const struct task *task);           /* the reco
 bool task_offline(const struct task *task);
 bool task_refresh(const struct task *task);              /* --refresh: resolve branches and tags anew */
 bool task_deep(const struct task *task);                 /* read bytes instead of trusting stat data */
+bool task_adopting(const struct task *task);             /* build verifies what is there, and makes and fetches nothing */
 bool task_planning(const struct task *task);             /* inspect or estimate: nothing may change */
 const atomic_bool *task_cancel(const struct task *task); /* set: leave at the next safe point, within 100 ms */
 int64_t task_grace(const struct task *task);             /* ms that children get after the first signal */

@@ -183,7 +183,7 @@ run(struct job *job)
 
 struct worker *
 worker_new(enum work_kind kind, const struct inspection *inspection, const struct target *target, const char *name, const struct rule *rule,
-	const struct record *record, const char *run_id, struct desk *desk, const atomic_bool *cancel, int64_t grace)
+	const struct record *record, const char *run_id, struct desk *desk, int64_t grace)
 {
 	struct worker *worker = xmalloc(sizeof *worker);
 
@@ -194,7 +194,7 @@ worker_new(enum work_kind kind, const struct inspection *inspection, const struc
 	worker->task.record = record;
 	worker->task.run = run_id;
 	worker->task.desk = desk;
-	worker->task.cancel = cancel;
+	worker->task.cancel = &worker->cancel;
 	worker->task.grace = grace;
 	log_init(&worker->log, arena_printf(&worker->arena, "%s/logs/%s/%s.log", inspection->project->state_dir, run_id, worker->task.name));
 	worker->task.log = &worker->log;

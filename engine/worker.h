@@ -27,6 +27,9 @@ struct worker {
 	struct log log;
 	struct seen seen;
 	struct record record;         /* what was built */
+	atomic_bool cancel;           /* what the task looks at; set by the loop */
+	int64_t launched_ms;          /* monotonic */
+	bool late;                    /* it was cancelled since its target's time limit is over */
 	bool ok;
 	bool same;                    /* found up to date: nothing was done */
 	struct error err;
@@ -38,5 +41,5 @@ struct worker {
 };
 
 struct worker *worker_new(enum work_kind kind, const struct inspection *inspection, const struct target *target, const char *name,
-	const struct rule *rule, const struct record *record, const char *run, struct desk *desk, const atomic_bool *cancel, int64_t grace);
+	const struct rule *rule, const struct record *record, const char *run, struct desk *desk, int64_t grace);
 void worker_free(struct worker *worker);

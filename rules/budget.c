@@ -3,14 +3,19 @@
 #include "engine/base/arena.h"
 #include "weights.h"
 
-/* Defaults of vLLM on cards below 70 GiB. */
-#define BATCH_TOKENS 2048
-#define BATCH_SEQUENCES 256
+#define GIB (1024.0 * 1024 * 1024)
 #define BLOCK_TOKENS 16
 /* CUDA context growth and communication buffers, seen at about 0.3 GiB. */
-#define NON_TORCH (0.3 * 1024 * 1024 * 1024)
+#define NON_TORCH (0.3 * GIB)
 /* Activations of an encoder for each patch, in widths of its hidden size: 0.6 GiB for the largest image of GLM-4.1V, 3.0 GiB for its video of ten frames. */
 #define ENCODER_WIDTHS 14
+
+/* What vLLM's API server takes at once unless told otherwise: more on large cards. */
+static const struct batch {
+	double memory;    /* bytes of a GPU from which this holds */
+	double tokens;
+	double sequences;
+} batches[] = { { 70 * GIB, 8192, 1024 }, { 0, 2048, 256 } };
 
 /* What the KV cache of one rank costs. */
 struct kv {
@@ -18,6 +23,20 @@ struct kv {
 	double window;  /* likewise in layers that keep the last `reach` tokens */
 	double reach;
 };
+
+static struct batch
+batch_of(const struct fit_request *request)
+{
+	size_t i = 0;
+	struct batch batch;
+
+	while ((double)request->gpu_memory < batches[i].memory)
+		i++;
+	batch = batches[i];
+	if (request->max_num_seqs > 0)
+		batch.sequences = (double)request->max_num_seqs;
+	return batch;
+}
 
 static double
 kv_bytes(const struct kv *kv, double tokens)
@@ -55,7 +74,7 @@ token_bytes(const struct architecture *arch, const struct fit_request *request)
 }
 
 static void
-kv_of_stage(const struct architecture *arch, double token, int64_t layers, struct kv *kv)
+kv_of_stage(const struct architecture *arch, double token, double batch, int64_t layers, struct kv *kv)
 {
 	double near = 0;
 
@@ -64,7 +83,7 @@ kv_of_stage(const struct architecture *arch, double token, int64_t layers, struc
 	*kv = (struct kv){
 		.full = token * ((double)layers - near),
 		.window = token * near,
-		.reach = near > 0 ? (double)arch->window.value + BATCH_TOKENS : 0,
+		.reach = near > 0 ? (double)arch->window.value + batch : 0,
 	};
 }
 
@@ -89,11 +108,11 @@ static double
 activations(const struct architecture *arch, const struct fit_request *request, int64_t context)
 {
 	double bytes = arch->dtype_bytes ? (double)arch->dtype_bytes : 2, tp = (double)request->shape.tensor_parallel;
-	double sequences = request->max_num_seqs > 0 ? (double)request->max_num_seqs : BATCH_SEQUENCES;
+	struct batch batch = batch_of(request);
 	double width =
 		(double)(arch->moe && arch->moe_intermediate.known ? arch->moe_intermediate.value : arch->intermediate.value);
-	double text = BATCH_TOKENS * (4 * (double)arch->hidden.value + 2 * width / tp) * bytes +
-		sequences * (double)arch->vocab.value * 4;
+	double text = batch.tokens * (4 * (double)arch->hidden.value + 2 * width / tp) * bytes +
+		batch.sequences * (double)arch->vocab.value * 4;
 	double patches = video_patches(arch, request, context), encoder;
 
 	if (patches <= 0 && request->images != 0)
@@ -105,7 +124,8 @@ activations(const struct architecture *arch, const struct fit_request *request, 
 static void
 add_stage(struct budget *budget, const struct kv *kv, double weights, double context)
 {
-	double need = kv_bytes(kv, context), tokens = kv_tokens(kv, budget->usable - weights - budget->activations);
+	double need = kv_bytes(kv, context), left = budget->usable - weights - budget->activations;
+	double tokens = kv_tokens(kv, left), sequences = left > 0 && need > 0 ? left / need : 0;
 
 	if (weights > budget->weights)
 		budget->weights = weights;
@@ -117,6 +137,8 @@ add_stage(struct budget *budget, const struct kv *kv, double weights, double con
 	}
 	if (budget->tokens < 0 || tokens < budget->tokens)
 		budget->tokens = tokens;
+	if (budget->sequences < 0 || sequences < budget->sequences)
+		budget->sequences = sequences;
 }
 
 void
@@ -134,7 +156,9 @@ budget_make(
 		.weights_exact = weights.exact,
 		.kv_known = token > 0,
 		.usable = (double)request->gpu_memory * request->utilization,
+		.encoder_known = !arch->vision || arch->image_patches.known || arch->vision_positions.known,
 		.tokens = -1,
+		.sequences = -1,
 		.context = request->max_model_len ? request->max_model_len : arch->max_position.value,
 	};
 	budget->activations = activations(arch, request, budget->context);
@@ -148,13 +172,46 @@ budget_make(
 			.layer_count = counts[i],
 			.first_stage = i == 0,
 			.last_stage = i == stages - 1,
-			.vision_whole = request->encoder_data_mode && arch->vision_data_mode,
+			.vision_whole = request->encoder_data_mode && !(arch->vision_data_mode.known && !arch->vision_data_mode.value),
 		};
 		struct kv kv;
 
-		kv_of_stage(arch, token, counts[i], &kv);
+		kv_of_stage(arch, token, batch_of(request).tokens, counts[i], &kv);
 		add_stage(budget, &kv, weights.known ? weights_on_rank(arch, &weights, &rank) : 0, context);
 	}
+}
+
+static bool
+holds(const struct architecture *arch, struct fit_request *request, int64_t context, struct arena *arena)
+{
+	struct budget budget;
+
+	request->max_model_len = context;
+	budget_make(arch, request, arena, &budget);
+	return budget.held + budget.need + budget.activations <= budget.usable;
+}
+
+/* What a longer request needs only grows, the dummy video with it, so halving finds the end. */
+int64_t
+budget_longest_context(const struct architecture *arch, const struct fit_request *request, struct arena *arena)
+{
+	struct fit_request asked = *request;
+	int64_t least = budget_least_context(arch, request), good, bad;
+
+	if (!arch->max_position.known || token_bytes(arch, request) <= 0 || !request->gpu_memory)
+		return -1;
+	if (holds(arch, &asked, arch->max_position.value, arena))
+		return arch->max_position.value;
+	good = least / BLOCK_TOKENS + 1;
+	bad = arch->max_position.value / BLOCK_TOKENS + 1;
+	if (good >= bad || !holds(arch, &asked, good * BLOCK_TOKENS, arena))
+		return 0;
+	while (bad - good > 1) {
+		int64_t middle = good + (bad - good) / 2;
+
+		*(holds(arch, &asked, middle * BLOCK_TOKENS, arena) ? &good : &bad) = middle;
+	}
+	return good * BLOCK_TOKENS;
 }
 
 int64_t

@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
 #include "engine/base/glob.h"
+#include "engine/base/path.h"
 #include "engine/base/units.h"
 #include "engine/rule.h"
 #include "engine/task.h"
@@ -457,6 +458,17 @@ struct removal {
 	size_t removed, left;
 };
 
+/* Whether it is of its kind still, or nobody could look: then what failed says nothing about its content. */
+static bool
+is_there(const struct artifact *artifact)
+{
+	struct stat st;
+
+	if (lstat(artifact->name, &st) != 0)
+		return !path_errno_tells(errno);
+	return artifact->kind == ARTIFACT_DIRECTORY ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode);
+}
+
 static bool
 remove_output(struct task *task, const struct artifact *artifact, struct removal *removal, struct error *err)
 {
@@ -464,7 +476,8 @@ remove_output(struct task *task, const struct artifact *artifact, struct removal
 	const char *shown = path_shown(arena, task_root(task), artifact->name);
 	struct look look = { .state = STATE_FRESH };
 
-	if (!inspect_output(task, artifact, &look, err))
+	err->fault = FAULT_NONE;
+	if (!inspect_output(task, artifact, &look, err) || (err->fault == FAULT_IO && is_there(artifact)))
 		return false;
 	if (look.state == STATE_ABSENT)
 		return true;
@@ -512,6 +525,7 @@ const struct rule command_rule = {
 	.name = "command",
 	.about = "the generic recipe: files from files, by a program",
 	.version = 1,
+	.keeps_time = true,
 	.files_alone = true,
 	.sheds = true,
 	.params = params,

@@ -1,4 +1,4 @@
-/* crew.h - many files at once: a few threads that each fetch one file after the other, over connections of their own.
+/* crew.h - the files of a snapshot's selection, fetched side by side.
  *
  * The first failure stops them all; what the others had so far is kept for the next run. */
 #pragma once

@@ -8,12 +8,16 @@
 
 struct arena;
 
+#define DIAGNOSIS_LINES 5
+
 struct diagnosis {
 	const char *id;        /* "F06"; NULL: unknown */
 	const char *cause;
 	const char *hint;
 	const char *evidence;  /* the line of the log, without colours and prefix */
 	enum fault fault;      /* whose class is what `fallback: on:` means */
+	const char *last[DIAGNOSIS_LINES]; /* the last lines that look like an error, oldest first */
+	size_t last_count;
 };
 
 /* Read a whole log. Specific rows win over generic ones wherever they stand. Unknown: the last line that looks like an error is the evidence. */

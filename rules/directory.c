@@ -160,6 +160,21 @@ is_made_by_us(const struct task *task, const char *path)
 	return (artifact && artifact->note && strcmp(artifact->note, MADE_BY_US) == 0) || (stat(path, &st) < 0 && errno == ENOENT);
 }
 
+/* What is to be adopted is neither made nor altered. */
+static bool
+is_as_wished(const void *spec, struct task *task, struct error *err)
+{
+	const struct directory *directory = spec;
+	struct look look = { .state = STATE_FRESH };
+
+	if (!directory_inspect(spec, task, &look, err))
+		return false;
+	if (look.state == STATE_FRESH)
+		return true;
+	fail(err, FAULT_NOT_THERE, "%s", look.state == STATE_ABSENT ? arena_printf(task_arena(task), "`%s` is not there", directory->path) : look.what);
+	return error_hint(err, "provision apply %s     makes it so", task_target(task));
+}
+
 static bool
 directory_build(const void *spec, struct task *task, struct error *err)
 {
@@ -171,6 +186,8 @@ directory_build(const void *spec, struct task *task, struct error *err)
 
 	if (directory->mode && !parse_mode(directory->mode, &mode))
 		return fail(err, FAULT_BAD_VALUE, "`mode: %s` is no permissions in octal", directory->mode);
+	if (task_adopting(task) && !is_as_wished(spec, task, err))
+		return false;
 	if (!file_make_dirs(directory->path, mode, err))
 		return false;
 	fd = open(directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -227,6 +244,7 @@ const struct rule directory_rule = {
 	.name = "directory",
 	.about = "a directory, its mode and owner",
 	.version = 1,
+	.adopts = true,
 	.params = params,
 	.size = sizeof(struct directory),
 	.outputs = outputs,

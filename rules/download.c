@@ -1,5 +1,6 @@
 #include "rules.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,7 +169,7 @@ read_places(const struct download *spec, struct task *task, const struct secret 
 		made[n].insecure_http = spec->insecure_http;
 		if (token->length > 0 && made[n].url && http_same_origin(made[n].url, list.items[0]))
 			made[n].bearer = token;
-		n += !(made[n].url && task_offline(task));
+		n += !(made[n].url && task_offline(task)) && !task_adopting(task);
 	}
 	*sources = made;
 	*count = n;
@@ -177,14 +178,36 @@ read_places(const struct download *spec, struct task *task, const struct secret 
 
 /* Nobody may be asked: the file is there, or it is not. */
 static bool
-take_offline(const struct download *spec, struct task *task, struct transfer *transfer, struct error *err)
+not_there(const struct download *spec, struct task *task, const char *what, struct error *err)
 {
-	struct digest wanted;
-	struct error unread = { 0 };
-
-	if (!task_digest(task, spec->path, &transfer->sha256, &transfer->key, &unread) || !digest_parse(spec->sha256, &wanted) ||
-		!digest_equal(&transfer->sha256, &wanted))
+	if (!task_adopting(task))
 		return fail(err, FAULT_OFFLINE, "`%s` is missing or differs, and would have to be fetched", spec->path);
+	fail(err, FAULT_NOT_THERE, "`%s` %s", spec->path, what);
+	return error_hint(err, "provision apply %s     fetches what is missing; a file with other bytes must be moved away first", task_target(task));
+}
+
+static bool
+take_what_is_there(const struct download *spec, struct task *task, struct transfer *transfer, struct error *err)
+{
+	struct error unread = { 0 };
+	struct digest wanted;
+	struct stat st;
+	int fd;
+
+	if (lstat(spec->path, &st) != 0)
+		return not_there(spec, task, "is missing", err);
+	if (!S_ISREG(st.st_mode))
+		return not_there(spec, task, "is no plain file", err);
+	if (!task_digest(task, spec->path, &transfer->sha256, &transfer->key, &unread))
+		return not_there(spec, task, arena_printf(task_arena(task), "cannot be read: %s", unread.text), err);
+	if (!digest_parse(spec->sha256, &wanted) || !digest_equal(&transfer->sha256, &wanted))
+		return not_there(spec, task, arena_printf(task_arena(task), "has other bytes: sha256 %s", digest_text(task_arena(task), &transfer->sha256)), err);
+	/* Whoever wrote it may not have waited for the disk. */
+	fd = open(spec->path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fail_errno(err, "open `%s`", spec->path);
+	if (!file_sync_close(&fd, spec->path, err) || !file_sync_dir(path_dir(task_arena(task), spec->path), err))
+		return false;
 	transfer->actual_size = transfer->key.size;
 	transfer->adopted = true;
 	return true;
@@ -218,6 +241,7 @@ build(const void *spec_, struct task *task, struct error *err)
 	struct fetch fetch = { .task = task, .stage = "download", .total = (uint64_t)spec->size };
 	int dirfd finally(close_fd) = -1;
 	struct transfer_source *sources;
+	size_t failed;
 	struct transfer transfer = {
 		.dir = dir,
 		.name = path_base(spec->path),
@@ -231,12 +255,15 @@ build(const void *spec_, struct task *task, struct error *err)
 		return fail(err, FAULT_BAD_VALUE, "`mode: %s` is no octal mode", spec->mode);
 	if ((spec->token.env || spec->token.file) && !secret_load(&spec->token, false, &token, err))
 		return false;
-	if (!read_places(spec, task, &token, &sources, &transfer.source_count, err) || !path_open_dir(dir, true, &dirfd, err))
+	if (!read_places(spec, task, &token, &sources, &transfer.source_count, err))
+		return false;
+	if (transfer.source_count > 0 && !path_open_dir(dir, true, &dirfd, err))
 		return false;
 	transfer.sources = sources;
 	transfer.dirfd = dirfd;
 	fetch_connect(&fetch, &transfer);
-	if (!(transfer.source_count ? transfer_fetch(&transfer, task_arena(task), err) : take_offline(spec, task, &transfer, err)))
+	if (!(transfer.source_count ? transfer_fetch_all(&transfer, 1, task_downloads(task), task_cancel(task), task_arena(task), &failed, err)
+			: take_what_is_there(spec, task, &transfer, err)))
 		return false;
 	put_out(spec, task, &transfer);
 	return true;
@@ -260,6 +287,7 @@ const struct rule download_rule = {
 	.name = "download",
 	.about = "one file, by digest",
 	.version = 1,
+	.adopts = true,
 	.params = params,
 	.size = sizeof(struct download),
 	.outputs = outputs,

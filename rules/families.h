@@ -22,8 +22,7 @@ struct family {
 /* What is known of vLLM's own class for a model. */
 struct model_class {
 	const char *name;
-	struct known_number pipeline;
-	bool data_mode;
+	struct known_number pipeline, data_mode; /* 1: supports it, 0: does not */
 	int64_t image_patches, image_tokens, video_tokens, video_steps;
 };
 

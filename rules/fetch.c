@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/arena.h"
@@ -36,7 +37,7 @@ look_at_bytes(struct task *task, const struct artifact *artifact, const char **w
 
 	if (!task_digest(task, artifact->name, &found, NULL, &err)) {
 		*what = arena_printf(task_arena(task), "cannot be read: %s", err.text);
-		return FETCH_DIFFERS;
+		return err.fault == FAULT_IO ? FETCH_UNKNOWN : FETCH_DIFFERS;
 	}
 	if (digest_equal(&found, &artifact->digest))
 		return FETCH_SAME;
@@ -51,8 +52,14 @@ fetch_look(struct task *task, const struct artifact *artifact, const char **what
 	struct stat st;
 
 	*what = "missing";
-	if (lstat(artifact->name, &st) != 0)
-		return FETCH_MISSING;
+	if (lstat(artifact->name, &st) != 0) {
+		int number = errno;
+
+		if (path_errno_tells(number))
+			return FETCH_MISSING;
+		*what = arena_printf(task_arena(task), "cannot be looked at: %s", strerrordesc_np(number));
+		return FETCH_UNKNOWN;
+	}
 	if (!S_ISREG(st.st_mode)) {
 		*what = "no plain file any more";
 		return FETCH_DIFFERS;
@@ -88,8 +95,12 @@ fetch_remove(struct task *task, const char *dir, const struct artifact *artifact
 	int dirfd finally(close_fd) = -1, parent finally(close_fd) = -1;
 	enum fetch_state state = fetch_look(task, artifact, &what);
 
+	if (artifact->size > TRANSFER_PIECE)
+		task_checkpoint_done(task, transfer_key(&artifact->digest, dir, name, task_arena(task)));
 	if (state == FETCH_MISSING)
 		return true;
+	if (state == FETCH_UNKNOWN)
+		return fail(err, FAULT_IO, "remove `%s`: it %s", artifact->name, what);
 	if (state == FETCH_DIFFERS || *name == '/') {
 		task_log(task, "left `%s`: it is not what was put there (%s)", artifact->name, state == FETCH_DIFFERS ? what : "outside");
 		return true;

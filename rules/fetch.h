@@ -14,7 +14,7 @@ struct task;
 /* Octal permissions of a file, `0644`; nothing beyond rwx for the three. */
 bool fetch_parse_mode(const char *text, mode_t *mode);
 
-enum fetch_state { FETCH_SAME, FETCH_MISSING, FETCH_DIFFERS };
+enum fetch_state { FETCH_SAME, FETCH_MISSING, FETCH_DIFFERS, FETCH_UNKNOWN /* nobody could look */ };
 
 /* A recorded file against the disk, by its stat data where that is enough. `*what` says what differs, without the name. */
 enum fetch_state fetch_look(struct task *task, const struct artifact *artifact, const char **what);

@@ -1,21 +1,18 @@
 #include "fit.h"
 
-#include <stdlib.h>
-
 #include "budget.h"
 #include "engine/base/arena.h"
 #include "engine/base/units.h"
 #include "weights.h"
 
-/* A shape that leaves less than this part of what vLLM may use is called tight: graphs and other processes live on what is left. */
-#define TIGHT_MARGIN 0.10
+/* Graphs and other processes live on what is left. */
+const double fit_margin = 0.10;
+
 /* Without headers the weights are an estimate; only what is over by more than this is refused. */
 #define ESTIMATE_SLACK 1.10
 #define VOCABULARY_PADDING 64
 #define MARLIN_COLUMNS 64
 #define MARLIN_ROWS 128
-/* Shapes are tried up to this many GPUs: more than one machine has. */
-#define MOST_GPUS 32
 
 struct reasons {
 	struct fit_reason *items;
@@ -111,7 +108,9 @@ judge_count(struct judge *judge)
 {
 	int64_t have = judge->request->gpu_count, needed = judge->fit->gpus_needed;
 
-	if (needed > have)
+	if (needed > have && needed <= judge->request->machine)
+		judge->fit->gives_up = needed - have;
+	else if (needed > have)
 		refuse(judge, FIT_GPUS, have, needed,
 			arena_printf(
 				judge->arena, "the shape needs %lld GPUs, %lld may be used", (long long)needed, (long long)have));
@@ -160,18 +159,35 @@ judge_vocabulary(struct judge *judge)
 }
 
 static void
-judge_vision(struct judge *judge)
+cut_vision(struct judge *judge)
 {
 	const struct architecture *arch = judge->arch;
 
-	if (!arch->vision || (judge->request->encoder_data_mode && arch->vision_data_mode))
-		return;
 	divides(judge, FIT_VISION, arch->vision_heads, "", " heads of the vision encoder do not divide",
 		"vision_config.num_heads");
 	divides(judge, FIT_VISION, arch->vision_mlp, "MLP width ", " of the vision encoder does not divide",
 		"vision_config.intermediate_size");
 	if (arch->vision_out.known)
 		divides(judge, FIT_VISION, arch->vision_out, "merger width ", " of the vision encoder does not divide", "");
+}
+
+/* An encoder that is on every rank need not divide; a class that cannot do that cuts it whatever was asked. */
+static void
+judge_vision(struct judge *judge)
+{
+	const struct architecture *arch = judge->arch;
+	bool whole = judge->request->encoder_data_mode;
+	size_t failures = judge->failures.count;
+
+	if (!arch->vision || (whole && arch->vision_data_mode.known && arch->vision_data_mode.value))
+		return;
+	cut_vision(judge);
+	if (!whole || arch->vision_data_mode.known || judge->failures.count == failures)
+		return;
+	judge->failures.count = failures;
+	miss(judge,
+		arena_printf(judge->arena, "whether %s supports mm_encoder_tp_mode: data",
+			*arch->class ? arch->class : "the model"));
 }
 
 static void
@@ -268,7 +284,6 @@ judge_memory(struct judge *judge)
 	struct budget budget;
 	double left;
 
-	fit->max_tokens = -1;
 	if (judge->pp > 1 && (!arch->layers.known || judge->pp > arch->layers.value))
 		return;
 	budget_make(arch, judge->request, judge->arena, &budget);
@@ -276,6 +291,8 @@ judge_memory(struct judge *judge)
 	fit->activations = (uint64_t)weights_whole(budget.activations);
 	fit->weights_per_gpu = (uint64_t)weights_whole(budget.weights);
 	fit->kv_per_token = (uint64_t)weights_whole(budget.per_token);
+	fit->weights_exact = budget.weights_exact;
+	fit->activations_partial = !budget.encoder_known;
 	if (!judge->request->gpu_memory)
 		return;
 	if (!budget.weights_known) {
@@ -284,12 +301,15 @@ judge_memory(struct judge *judge)
 	}
 	if (budget.kv_known && !budget.context)
 		miss(judge, "max_position_embeddings");
-	if (budget.kv_known)
+	if (budget.kv_known) {
 		fit->max_tokens = weights_whole(budget.tokens);
+		fit->max_model_len = budget_longest_context(arch, judge->request, judge->arena);
+		fit->sequences = budget.context ? weights_whole(budget.sequences) : -1;
+	}
 	left = budget.usable - budget.held - budget.need - budget.activations;
 	if (budget.held + budget.need > budget.usable * (budget.weights_exact ? 1 : ESTIMATE_SLACK))
 		refuse_memory(judge, &budget);
-	else if (left < budget.usable * TIGHT_MARGIN)
+	else if (left < budget.usable * fit_margin)
 		warn_memory(judge, &budget, left);
 }
 
@@ -322,7 +342,7 @@ void
 fit_judge(
 	const struct architecture *architecture, const struct fit_request *request, struct arena *arena, struct fit *fit)
 {
-	const struct shape *shape = &request->shape;
+	const struct layout *shape = &request->shape;
 	struct judge judge = {
 		.arch = architecture,
 		.request = request,
@@ -332,7 +352,14 @@ fit_judge(
 		.pp = shape->pipeline_parallel,
 	};
 
-	*fit = (struct fit){ .shape = *shape, .gpus_needed = shape->tensor_parallel * shape->pipeline_parallel * shape->replicas };
+	*fit = (struct fit){
+		.shape = *shape,
+		.gpus_needed = shape->tensor_parallel * shape->pipeline_parallel * shape->replicas,
+		.encoder_data = request->encoder_data_mode,
+		.max_tokens = -1,
+		.max_model_len = -1,
+		.sequences = -1,
+	};
 	if (!architecture->known_type)
 		miss(&judge,
 			*architecture->model_type ? arena_printf(arena, "how a `%s` is built", architecture->model_type) :
@@ -355,77 +382,4 @@ fit_judge(
 	fit->reason_count = judge.failures.count;
 	fit->warnings = judge.warnings.items;
 	fit->warning_count = judge.warnings.count;
-}
-
-static int
-order_of(int64_t a, int64_t b)
-{
-	return a < b ? -1 : a > b;
-}
-
-static int
-compare_fits(const void *left, const void *right)
-{
-	const struct fit *a = left, *b = right;
-	int order = order_of((int64_t)a->verdict, (int64_t)b->verdict);
-
-	/* Unknown is better than impossible. */
-	if (a->verdict != b->verdict && a->verdict >= FIT_IMPOSSIBLE && b->verdict >= FIT_IMPOSSIBLE)
-		return -order;
-	if (!order)
-		order = order_of(b->gpus_needed, a->gpus_needed);
-	if (!order)
-		order = order_of(a->shape.replicas, b->shape.replicas);
-	if (!order)
-		order = order_of(a->shape.pipeline_parallel, b->shape.pipeline_parallel);
-	return order;
-}
-
-void
-fit_shapes(const struct architecture *architecture, const struct fit_request *request, struct arena *arena,
-	struct fit **fits, size_t *count)
-{
-	int64_t most = request->gpu_count < MOST_GPUS ? request->gpu_count : MOST_GPUS;
-	struct fit_request each = *request;
-	struct fit *items = NULL;
-	size_t capacity = 0, made = 0;
-
-	for (int64_t tp = 1; tp <= most; tp++)
-		for (int64_t pp = 1; tp * pp <= most; pp++)
-			for (int64_t replicas = 1; tp * pp * replicas <= most; replicas++) {
-				each.shape = (struct shape){ tp, pp, replicas };
-				if (made == capacity)
-					items = arena_grow(arena, items, made, &capacity, sizeof *items);
-				fit_judge(architecture, &each, arena, &items[made++]);
-			}
-	if (made)
-		qsort(items, made, sizeof *items, compare_fits);
-	*fits = items;
-	*count = made;
-}
-
-const char *
-fit_shape_name(const struct shape *shape, struct arena *arena)
-{
-	const char *one;
-
-	if (shape->pipeline_parallel == 1)
-		one = arena_printf(arena, "tp %lld", (long long)shape->tensor_parallel);
-	else if (shape->tensor_parallel == 1)
-		one = arena_printf(arena, "pp %lld", (long long)shape->pipeline_parallel);
-	else
-		one = arena_printf(
-			arena, "tp %lld, pp %lld", (long long)shape->tensor_parallel, (long long)shape->pipeline_parallel);
-	if (shape->replicas == 1)
-		return one;
-	return arena_printf(arena, "%lld x %s", (long long)shape->replicas, one);
-}
-
-void
-fit_stages(int64_t layers, int64_t stages, int64_t *counts)
-{
-	for (int64_t i = 0; i < stages; i++)
-		counts[i] = layers / stages;
-	for (int64_t i = 0; i < layers % stages; i++)
-		counts[stages - 2 - i]++;
 }

@@ -397,6 +397,7 @@ const struct rule image_rule = {
 	.name = "image",
 	.about = "a container image, built from a Dockerfile or pulled",
 	.version = 1,
+	.keeps_time = true,
 	.precious = true,
 	.params = image_params,
 	.size = sizeof(struct image),

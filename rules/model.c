@@ -15,6 +15,7 @@
 #include "engine/base/units.h"
 #include "engine/task.h"
 #include "fetch.h"
+#include "model_adopt.h"
 #include "model_files.h"
 #include "snapshot.h"
 
@@ -160,7 +161,7 @@ inspect(const void *spec_, struct task *task, struct look *look, struct error *e
 		files++;
 		state = fetch_look(task, artifact, &what);
 		missing += state == FETCH_MISSING;
-		wrong += state == FETCH_DIFFERS;
+		wrong += state == FETCH_DIFFERS || state == FETCH_UNKNOWN;
 		if (state != FETCH_SAME && !first)
 			first = arena_printf(task_arena(task), "%s: %s", path_shown(task_arena(task), spec->dir, artifact->name), what);
 	}
@@ -363,6 +364,8 @@ fetch_all(struct snapshot *snapshot, int dirfd, struct fetched *fetched, struct 
 	if (snapshot->hub.source.kind == HUB_LOCAL && !digest_source(snapshot, err))
 		return false;
 	pass_over_known(snapshot, fetched);
+	if (task_adopting(snapshot->task))
+		return model_adopt(snapshot, dirfd, fetched, err);
 	return check_space(snapshot, fetched, &fetch, err) && snapshot_open_mirrors(snapshot, err) &&
 		crew_fetch(snapshot, dirfd, mode, &fetch, fetched, err);
 }
@@ -385,6 +388,20 @@ remember(struct snapshot *snapshot, const struct fetched *fetched)
 	}
 }
 
+/* What is only to be looked at is not made. */
+static bool
+open_directory(const struct snapshot *snapshot, int *dirfd, struct error *err)
+{
+	const char *dir = snapshot->spec->dir;
+
+	if (!task_adopting(snapshot->task))
+		return path_open_dir(dir, !snapshot_is_in_place(snapshot), dirfd, err);
+	if (access(dir, F_OK) == 0)
+		return path_open_dir(dir, false, dirfd, err);
+	fail(err, FAULT_NOT_THERE, "`%s` is not there: all %zu files of `%s` are missing", dir, snapshot->selection.count, snapshot->spec->source);
+	return error_hint(err, "provision apply %s     fetches them", task_target(snapshot->task));
+}
+
 static bool
 build(const void *spec_, struct task *task, struct error *err)
 {
@@ -395,7 +412,7 @@ build(const void *spec_, struct task *task, struct error *err)
 
 	if (!snapshot_open(&snapshot, spec, task, task_refresh(task), err))
 		return err->fault == FAULT_OFFLINE ? model_build_offline(spec, task, err) : false;
-	if (!snapshot_select(&snapshot, err) || !path_open_dir(spec->dir, !snapshot_is_in_place(&snapshot), &dirfd, err))
+	if (!snapshot_select(&snapshot, err) || !open_directory(&snapshot, &dirfd, err))
 		return false;
 	if (snapshot.hub.note)
 		task_log(task, "%s", snapshot.hub.note);
@@ -441,6 +458,7 @@ const struct rule model_rule = {
 	.about = "a model repository on disk, every file verified",
 	.version = 1,
 	.precious = true,
+	.adopts = true,
 	.params = params,
 	.size = sizeof(struct model_spec),
 	.outputs = outputs,

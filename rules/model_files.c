@@ -51,15 +51,9 @@ check_safetensors(int fd, uint64_t size, struct error *err)
 
 /* A pickle begins with its protocol; torch's newer form is a zip with a pickle inside. */
 static bool
-is_pickle(int fd, uint64_t size)
+is_pickle(const char *head, size_t got)
 {
-	char head[HEAD];
-	struct error ignored;
-	size_t got;
-
-	if (size < 2 || !file_pread_all(fd, head, sizeof head, 0, &got, &ignored) || got < 2)
-		return false;
-	if ((unsigned char)head[0] == 0x80 && head[1] >= 2 && head[1] <= 5)
+	if (got >= 2 && (unsigned char)head[0] == 0x80 && head[1] >= 2 && head[1] <= 5)
 		return true;
 	return got > 4 && memcmp(head, "PK\3\4", 4) == 0 && memmem(head, got, "data.pkl", strlen("data.pkl"));
 }
@@ -68,12 +62,18 @@ static bool
 check_one(struct snapshot *snapshot, int dirfd, const char *name, uint64_t size, struct error *err)
 {
 	int fd finally(close_fd) = path_open_below(dirfd, name, O_RDONLY, 0);
+	char head[HEAD];
+	size_t got;
 
 	if (fd < 0)
 		return fail_errno(err, "`%s/%s`", snapshot->spec->dir, name);
+	/* What cannot be read has not been looked at. */
+	if (!file_pread_all(fd, head, sizeof head, 0, &got, err))
+		return error_wrap(err, "`%s/%s`", snapshot->spec->dir, name);
 	if (text_ends(name, ".safetensors") && !check_safetensors(fd, size, err))
-		return error_wrap(err, "`%s` has the bytes that its source gives, but is no sound safetensors file", name);
-	if (snapshot->spec->allow_pickle || !is_pickle(fd, size))
+		return err->fault == FAULT_IO ? error_wrap(err, "`%s/%s`", snapshot->spec->dir, name)
+		                              : error_wrap(err, "`%s` has the bytes that its source gives, but is no sound safetensors file", name);
+	if (snapshot->spec->allow_pickle || !is_pickle(head, got))
 		return true;
 	fail(err, FAULT_CODE_REFUSED, "`%s` is a pickle by its content: loading it runs code of its author", name);
 	return error_hint(err, "exclude it, or say `allow_pickle: true` if you trust the author");

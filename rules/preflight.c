@@ -4,6 +4,7 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/digest.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
 #include "engine/task.h"
@@ -78,15 +79,15 @@ read_limit(const json_t *limits, const char *modality, int64_t *limit)
 	return true;
 }
 
-static bool
-read_limits(const struct preflight *spec, struct fit_request *request, struct error *err)
+bool
+preflight_limits(const char *json, struct fit_request *request, struct error *err)
 {
 	json_t *limits finally(json_release) = NULL;
 
 	request->images = request->videos = -1;
-	if (!spec->limits)
+	if (!json)
 		return true;
-	if (!json_parse(spec->limits, strlen(spec->limits), "limit_mm_per_prompt", &limits, err))
+	if (!json_parse(json, strlen(json), "limit_mm_per_prompt", &limits, err))
 		return false;
 	if (json_is_object(limits) && read_limit(limits, "image", &request->images) &&
 		read_limit(limits, "video", &request->videos))
@@ -110,7 +111,7 @@ preflight_request(const struct preflight *spec, const struct site *site, struct 
 		.kv_dtype_bytes = kv_dtype_bytes[spec->kv_cache_dtype],
 		.encoder_data_mode = spec->encoder_mode == ENCODER_DATA,
 	};
-	return read_limits(spec, request, err);
+	return preflight_limits(spec->limits, request, err);
 }
 
 static void
@@ -131,7 +132,7 @@ preflight_validate(const void *spec, struct task *task, struct errors *errors)
 
 	if (!task_is_pending(task, "gpus") && !gpuset_parse(preflight->gpus, task_arena(task), &set, &err))
 		complain(task, "gpus", &err, errors);
-	if (!task_is_pending(task, "limit_mm_per_prompt") && !read_limits(preflight, &request, &err))
+	if (!task_is_pending(task, "limit_mm_per_prompt") && !preflight_limits(preflight->limits, &request, &err))
 		complain(task, "limit_mm_per_prompt", &err, errors);
 	if (!task_is_pending(task, "model") && preflight->model &&
 		!hub_parse(preflight->model, preflight->endpoint, task_workdir(task), task_arena(task), &source, &err))
@@ -150,6 +151,39 @@ preflight_validate(const void *spec, struct task *task, struct errors *errors)
 		fail(&err, FAULT_CONFLICT, "`gpu_count` and `gpus` exclude each other");
 		complain(task, "gpu_count", &err, errors);
 	}
+}
+
+static bool
+look_at_site(const struct preflight *spec, struct task *task, struct site *site, struct error *err)
+{
+	struct site_question question = { .gpus = spec->gpus, .gpu_memory = spec->gpu_memory, .gpu_count = spec->gpu_count };
+
+	question.reserved = task_reserved_gpus(task, &question.reserved_count, &question.purpose);
+	return site_read(&question, task_arena(task), site, err);
+}
+
+static bool
+open_model(const struct preflight *spec, struct task *task, struct model *model, struct error *err)
+{
+	struct arena *arena = task_arena(task);
+	struct digest digest;
+	/* A plan that cannot ask says so at once; a run has patience. */
+	struct model_question question = {
+		.source = spec->model,
+		.endpoint = spec->endpoint,
+		.token = spec->token,
+		.base = task_workdir(task),
+		.offline = task_offline(task),
+		.tries = task_planning(task) ? 1 : 0,
+		.cancel = task_cancel(task),
+	};
+
+	if (!model_open(model, &question, arena, err))
+		return false;
+	digest_of(model->config, strlen(model->config), &digest);
+	task_material(task, arena_printf(arena, "%s/config.json", hub_source_name(&model->source, arena)),
+		digest_text(arena, &digest));
+	return true;
 }
 
 /* config.json of a directory on this machine: its bytes are an ingredient, if they are there yet. */
@@ -174,7 +208,7 @@ preflight_ingredients(const void *spec, struct task *task, struct error *err)
 	struct digest digest;
 	struct site site;
 
-	if (!site_read(spec, task, &site, err))
+	if (!look_at_site(spec, task, &site, err))
 		return false;
 	task_ingredient(task, INGREDIENT_FACT, "fact:gpus", site.fact, NULL, NULL);
 	/* A file that is missing is inspect's to complain about, or another target's to make. */
@@ -220,7 +254,7 @@ answer(const struct preflight *spec, const struct site *site, struct model *mode
 		model->architecture.dtype_bytes = dtype_bytes[spec->dtype];
 	fit_judge(&model->architecture, &request, task_arena(task), &fit);
 	if (!is_refuted_without_memory(&fit)) {
-		model_measure(model, task);
+		model_measure(model, task_arena(task));
 		fit_judge(&model->architecture, &request, task_arena(task), &fit);
 	}
 	*summary = report_answer(&(struct answer){ .spec = spec, .site = site, .model = model, .request = &request, .fit = &fit }, task);
@@ -233,13 +267,13 @@ judge(const struct preflight *spec, bool with_image, struct task *task, bool *re
 	struct model model finally(model_close) = { 0 };
 	struct site site;
 
-	if (!site_read(spec, task, &site, err))
+	if (!look_at_site(spec, task, &site, err))
 		return false;
 	if (site.refusal.fault) {
 		site.refusal.at = task_place(task, "gpus");
 		findings_add_error(task_findings(task), &site.refusal);
 	}
-	*read = model_open(&model, spec, task, err);
+	*read = open_model(spec, task, &model, err);
 	if (*read) {
 		if (!answer(spec, &site, &model, task, summary, err))
 			return false;

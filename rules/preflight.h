@@ -22,7 +22,7 @@ struct preflight {
 	const char *gpus;         /* JSON, as in `service`; or NULL */
 	int64_t gpu_memory;
 	int64_t gpu_count;
-	struct shape shape;
+	struct layout shape;
 	int64_t max_model_len;
 	int64_t max_num_seqs;
 	double utilization;
@@ -41,6 +41,7 @@ struct site {
 	int64_t count;            /* that may be used; 0: unknown */
 	int64_t machine;          /* in the machine, reserved ones too; 0: unknown */
 	uint64_t memory;          /* what a program can get of the smallest, bytes; 0: unknown */
+	uint64_t machine_memory;  /* likewise with those that may not be used */
 	const char *fact;         /* both, for the fingerprint */
 	const char *indices;      /* "0-2"; "" where the machine is not this one */
 	const char *kept_free;    /* "3": reserved, or "" */
@@ -48,7 +49,18 @@ struct site {
 	struct error refusal;     /* GPUs that are not there or reserved; FAULT_NONE: none */
 };
 
-bool site_read(const struct preflight *spec, struct task *task, struct site *site, struct error *err);
+/* Which of them. */
+struct site_question {
+	const char *gpus;         /* JSON, as in `service`; NULL: all */
+	int64_t gpu_memory;       /* of each GPU of a machine that is not this one; 0: this one's */
+	int64_t gpu_count;        /* likewise */
+	const int64_t *reserved;  /* indices that may not be used */
+	size_t reserved_count;
+	const char *purpose;      /* of that; or NULL */
+	bool keep_others;         /* those that `gpus` does not name are to be kept free */
+};
+
+bool site_read(const struct site_question *question, struct arena *arena, struct site *site, struct error *err);
 
 /* A repository as far as it was read. */
 struct model {
@@ -58,17 +70,32 @@ struct model {
 	const char *commit;       /* or "" */
 	const char *config;       /* text of config.json */
 	struct architecture architecture;
+	uint64_t bytes;           /* read so far */
 	bool headers;             /* safetensors headers were read: the weights are exact */
 	const char *headers_problem; /* why not, or NULL */
+};
+
+/* Where it is, and how to ask for it. */
+struct model_question {
+	const char *source;
+	const char *endpoint;     /* or NULL */
+	struct secret_ref token;
+	const char *base;         /* directory that a relative path starts at */
+	bool offline;
+	unsigned tries;           /* 0: as many as a download deserves */
+	const atomic_bool *cancel; /* or NULL */
 };
 
 void model_close(struct model *model);
 
 /* config.json alone. */
-bool model_open(struct model *model, const struct preflight *spec, struct task *task, struct error *err);
+bool model_open(struct model *model, const struct model_question *question, struct arena *arena, struct error *err);
 
 /* Sizes of the tensors. Never fails: what cannot be read stays an estimate, and `headers_problem` says why. */
-void model_measure(struct model *model, struct task *task);
+void model_measure(struct model *model, struct arena *arena);
+
+/* The counts of `limit_mm_per_prompt`, a JSON text or NULL. */
+bool preflight_limits(const char *json, struct fit_request *request, struct error *err);
 
 /* The question as fit.h asks it. False: `limit_mm_per_prompt` is not understood. */
 bool preflight_request(const struct preflight *spec, const struct site *site, struct fit_request *request, struct error *err);

@@ -4,10 +4,8 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
-#include "engine/base/digest.h"
 #include "engine/base/json.h"
 #include "engine/base/path.h"
-#include "engine/task.h"
 #include "safetensors.h"
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
@@ -48,44 +46,38 @@ is_remote(const struct hub_source *source)
 }
 
 static bool
-read_config(struct model *model, struct task *task, struct error *err)
+read_config(struct model *model, struct arena *arena, struct error *err)
 {
 	struct buf text finally(buf_finish) = { 0 };
 	struct hub_file file = unlisted("config.json");
-	struct digest digest;
 
 	buf_init(&text, CONFIG_LIMIT);
 	if (!hub_read(&model->hub, model->commit, &file, 0, 0, &text, NULL, err))
 		return false;
 	if (text.truncated)
 		return fail(err, FAULT_PROTOCOL, "config.json is larger than %zu bytes", CONFIG_LIMIT);
-	if (!architecture_read(text.data, text.size, task_arena(task), &model->architecture, err))
+	model->bytes += text.size;
+	if (!architecture_read(text.data, text.size, arena, &model->architecture, err))
 		return false;
-	model->config = arena_copy(task_arena(task), text.data);
-	digest_of(text.data, text.size, &digest);
-	task_material(task,
-		arena_printf(task_arena(task), "%s/config.json", hub_source_name(&model->source, task_arena(task))),
-		digest_text(task_arena(task), &digest));
+	model->config = arena_copy(arena, text.data);
 	return true;
 }
 
 bool
-model_open(struct model *model, const struct preflight *spec, struct task *task, struct error *err)
+model_open(struct model *model, const struct model_question *question, struct arena *arena, struct error *err)
 {
-	struct arena *arena = task_arena(task);
 	struct hub_source source;
 
-	if (!hub_parse(spec->model, spec->endpoint, task_workdir(task), arena, &source, err))
+	if (!hub_parse(question->source, question->endpoint, question->base, arena, &source, err))
 		return false;
 	model->source = source;
 	model->name = source.repo ? source.repo : source.text;
-	if (task_offline(task) && is_remote(&source))
+	if (question->offline && is_remote(&source))
 		return fail(err, FAULT_OFFLINE, "`%s` was not asked: offline", hub_source_name(&source, arena));
-	if (!hub_open(&model->hub, &source, &spec->token, false, NULL, task_cancel(task), arena, err))
+	if (!hub_open(&model->hub, &source, &question->token, false, NULL, question->cancel, arena, err))
 		return false;
-	/* A plan that cannot ask says so at once; a run has patience. */
-	model->hub.tries = task_planning(task) ? 1 : 0;
-	return hub_resolve(&model->hub, &model->commit, err) && read_config(model, task, err);
+	model->hub.tries = question->tries;
+	return hub_resolve(&model->hub, &model->commit, err) && read_config(model, arena, err);
 }
 
 /* The header of one file: its length, and in most cases with the same request its text. */
@@ -101,6 +93,7 @@ read_header(struct model *model, const char *path, uint64_t guess, struct arena 
 	buf_init(&rest, HEADER_LIMIT);
 	if (!hub_read(&model->hub, model->commit, &file, 0, guess, &bytes, NULL, err))
 		return false;
+	model->bytes += bytes.size;
 	if (bytes.size < sizeof first)
 		return fail(err, FAULT_PROTOCOL, "`%s` is too short for a safetensors file", path);
 	memcpy(first, bytes.data, sizeof first);
@@ -114,6 +107,7 @@ read_header(struct model *model, const char *path, uint64_t guess, struct arena 
 		if (!hub_read(
 				&model->hub, model->commit, &file, bytes.size, sizeof first + length - bytes.size, &rest, NULL, err))
 			return false;
+		model->bytes += rest.size;
 		buf_add(&bytes, rest.data, rest.size);
 	}
 	if (bytes.size < sizeof first + length)
@@ -172,6 +166,7 @@ read_index(
 		return false;
 	if (*missing)
 		return true;
+	model->bytes += text.size;
 	if (!json_parse(text.data, text.size, INDEX, &index, err) || !shards_of(index, shards, arena, err))
 		return false;
 	if (!json_int_at(index, "metadata.total_size", total) || *total < 0)
@@ -205,15 +200,15 @@ measure(struct model *model, struct arena *arena, struct error *err)
 }
 
 void
-model_measure(struct model *model, struct task *task)
+model_measure(struct model *model, struct arena *arena)
 {
 	const struct architecture before = model->architecture;
 	struct error err = { 0 };
 
-	model->headers = measure(model, task_arena(task), &err);
+	model->headers = measure(model, arena, &err);
 	if (model->headers)
 		return;
 	/* Half a sum would be worse than none. */
 	model->architecture = before;
-	model->headers_problem = arena_copy(task_arena(task), err.text);
+	model->headers_problem = arena_copy(arena, err.text);
 }

@@ -143,16 +143,26 @@ fits_with(const struct report *report, double utilization)
 	return true;
 }
 
-/* The longest request that would fit, where the KV cache is what does not. */
+/* The longest request that would fit: with video never one at which the profile run fails. */
+static void
+help_context(const struct report *report, struct finding *finding)
+{
+	int64_t longest = report->fit->max_model_len, asked = report->answer->request->max_model_len;
+
+	if (!asked)
+		asked = report->answer->model->architecture.max_position.value;
+	if (longest > 0 && longest < asked)
+		finding_help(report->findings, finding, "max_model_len: %lld fits", (long long)longest);
+}
+
 static void
 help_memory(const struct report *report, struct finding *finding)
 {
 	const struct fit_request *request = report->answer->request;
 
-	if (report->fit->max_tokens > 0)
-		finding_help(report->findings, finding, "max_model_len: %lld fits", (long long)report->fit->max_tokens);
 	if (report->answer->model->architecture.video_tokens.known && request->videos != 0)
 		finding_help(report->findings, finding, "limit_mm_per_prompt: {video: 0} spares the profile run's dummy video");
+	help_context(report, finding);
 	if (request->utilization < 0.95 && fits_with(report, 0.95))
 		finding_help(report->findings, finding, "gpu_memory_utilization: 0.95, if nothing else runs on these GPUs");
 	help_shapes(report, finding);

@@ -47,7 +47,7 @@ report_try_others(struct report *report)
 	report->sizes = arena_array(report->arena, (size_t)most, sizeof *report->sizes);
 	report->size_count = (size_t)most;
 	for (int64_t i = 0; i < most; i++) {
-		request.shape = (struct shape){ i + 1, 1, 1 };
+		request.shape = (struct layout){ i + 1, 1, 1 };
 		fit_judge(&answer->model->architecture, &request, report->arena, &report->sizes[i]);
 	}
 }

@@ -4,7 +4,6 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/units.h"
-#include "engine/task.h"
 
 /* A driver keeps some memory for itself: a card of 24576 MiB gives programs 23.69 GiB. Used where the driver does not say how much. */
 #define USABLE_PART 0.987
@@ -92,6 +91,10 @@ static void
 measure(const struct selection *selection, struct site *site)
 {
 	for (size_t i = 0; i < selection->gpus->count; i++) {
+		if (selection->gpus->items[i].broken)
+			continue;
+		if (!site->machine_memory || usable(&selection->gpus->items[i]) < site->machine_memory)
+			site->machine_memory = usable(&selection->gpus->items[i]);
 		if (!selection->taken[i])
 			continue;
 		site->count++;
@@ -103,16 +106,23 @@ measure(const struct selection *selection, struct site *site)
 		site->unknown = "the driver does not say how much memory the GPUs have";
 }
 
-static void
-look_at_machine(const struct gpuset *set, struct task *task, struct site *site)
+/* The GPUs that are not used, where somebody wants them free. */
+static const char *
+kept_free(const struct site_question *question, const struct gpuset *set, const struct selection *selection, struct arena *arena)
 {
-	struct arena *arena = task_arena(task);
-	struct gpus gpus = { 0 };
-	struct selection selection = { .gpus = &gpus };
-	struct error err = { 0 };
-	const char *purpose = NULL;
+	bool any = question->reserved_count > 0 || (question->keep_others && set->name_count > 0);
 
-	selection.reserved = task_reserved_gpus(task, &selection.reserved_count, &purpose);
+	return any ? indices(selection, false, arena) : "";
+}
+
+static void
+look_at_machine(const struct site_question *question, const struct gpuset *set, struct arena *arena, struct site *site)
+{
+	struct gpus gpus = { 0 };
+	struct selection selection = { .gpus = &gpus, .reserved = question->reserved, .reserved_count = question->reserved_count };
+	const char *purpose = question->purpose;
+	struct error err = { 0 };
+
 	if (!gpus_read(&gpus, arena, &err)) {
 		site->count = gpuset_size(set);
 		site->unknown = arena_copy(arena, err.text);
@@ -131,27 +141,49 @@ look_at_machine(const struct gpuset *set, struct task *task, struct site *site)
 		fail(&site->refusal, FAULT_TOO_FEW_GPUS,
 			gpus.count ? "every GPU of this machine is reserved or broken" : "the driver sees no GPU");
 	site->indices = indices(&selection, true, arena);
-	site->kept_free = selection.reserved_count ? indices(&selection, false, arena) : "";
+	site->kept_free = kept_free(question, set, &selection, arena);
+}
+
+/* A machine that is somewhere else: what is named of it are indices. */
+static void
+describe_machine(const struct site_question *question, const struct gpuset *set, struct arena *arena, struct site *site)
+{
+	struct gpus gpus = { .count = (size_t)question->gpu_count };
+	struct selection selection = { .gpus = &gpus, .taken = arena_array(arena, gpus.count, sizeof *selection.taken) };
+	int64_t index;
+
+	site->count = site->machine = question->gpu_count;
+	if (!set->name_count)
+		return;
+	site->count = (int64_t)set->name_count;
+	for (size_t i = 0; i < set->name_count; i++) {
+		if (!units_int(set->names[i], &index) || index < 0 || index >= question->gpu_count) {
+			fail(&site->refusal, FAULT_TOO_FEW_GPUS, "no GPU `%s` among %lld", set->names[i], (long long)question->gpu_count);
+			return;
+		}
+		selection.taken[index] = true;
+	}
+	site->indices = indices(&selection, true, arena);
+	site->kept_free = kept_free(question, set, &selection, arena);
 }
 
 bool
-site_read(const struct preflight *spec, struct task *task, struct site *site, struct error *err)
+site_read(const struct site_question *question, struct arena *arena, struct site *site, struct error *err)
 {
-	struct arena *arena = task_arena(task);
 	struct site made = { .indices = "", .kept_free = "" };
 	struct gpuset set;
 
-	if (!gpuset_parse(spec->gpus, arena, &set, err))
+	if (!gpuset_parse(question->gpus, arena, &set, err))
 		return false;
-	if (spec->gpu_count && spec->gpu_memory) {
-		made.count = made.machine = spec->gpu_count;
+	if (question->gpu_count && question->gpu_memory) {
+		describe_machine(question, &set, arena, &made);
 	} else {
-		look_at_machine(&set, task, &made);
-		if (spec->gpu_count)
-			made.count = made.machine = spec->gpu_count;
+		look_at_machine(question, &set, arena, &made);
+		if (question->gpu_count)
+			describe_machine(question, &set, arena, &made);
 	}
-	if (spec->gpu_memory) {
-		made.memory = (uint64_t)((double)spec->gpu_memory * USABLE_PART);
+	if (question->gpu_memory) {
+		made.memory = made.machine_memory = (uint64_t)((double)question->gpu_memory * USABLE_PART);
 		made.unknown = NULL;
 	}
 	if (set.count > made.count && !made.refusal.fault && !made.unknown)

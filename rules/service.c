@@ -402,6 +402,7 @@ const struct rule service_rule = {
 	.name = "service",
 	.about = "running instances of a server, replaced only by what is ready and accepted",
 	.version = 1,
+	.keeps_time = true,
 	.params = service_params,
 	.size = sizeof(struct service),
 	.outputs = service_outputs,

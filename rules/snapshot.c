@@ -1,11 +1,13 @@
 #include "snapshot.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/base/path.h"
 #include "engine/task.h"
 
 #define INDEX "model.safetensors.index.json"
@@ -214,6 +216,43 @@ check_digests(const struct snapshot *snapshot, struct error *err)
 	return true;
 }
 
+static void
+hash_text(const struct buf *text, enum checksum_kind kind, struct checksum *found)
+{
+	struct hasher hasher finally(hasher_finish) = { 0 };
+
+	if (kind == CHECKSUM_GIT)
+		hasher_init_git(&hasher, text->size);
+	else
+		hasher_init(&hasher);
+	hasher_add(&hasher, text->data, text->size);
+	hasher_checksum(&hasher, found);
+}
+
+/* The file as it lies in the target's directory, if it is the very one of the listing: then nobody is asked for it. */
+static bool
+read_standing(const struct snapshot *snapshot, const struct hub_file *file, struct buf *text)
+{
+	int dirfd finally(close_fd) = open(snapshot->spec->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd finally(close_fd) = dirfd < 0 ? -1 : path_open_below(dirfd, file->path, O_RDONLY, 0);
+	char *bytes finally(free_text) = NULL;
+	struct checksum found;
+	struct error ignored;
+	size_t got;
+
+	if (fd < 0 || file->checksum.kind == CHECKSUM_NONE || file->size > LONGEST_INDEX)
+		return false;
+	bytes = xmalloc((size_t)file->size + 1);
+	if (!file_read_all(fd, bytes, (size_t)file->size + 1, &got, &ignored) || got != file->size)
+		return false;
+	buf_add(text, bytes, got);
+	hash_text(text, file->checksum.kind, &found);
+	if (checksum_equal(&found, &file->checksum))
+		return true;
+	buf_clear(text);
+	return false;
+}
+
 bool
 snapshot_select(struct snapshot *snapshot, struct error *err)
 {
@@ -227,7 +266,7 @@ snapshot_select(struct snapshot *snapshot, struct error *err)
 		return false;
 	file = spec->include.count == 0 ? find_index(&snapshot->listing) : NULL;
 	buf_init(&index, LONGEST_INDEX);
-	if (file && !hub_read(&snapshot->hub, snapshot->commit, file, 0, 0, &index, NULL, err))
+	if (file && !read_standing(snapshot, file, &index) && !hub_read(&snapshot->hub, snapshot->commit, file, 0, 0, &index, NULL, err))
 		return false;
 	rules.index = file ? index.data : NULL;
 	rules.index_size = index.size;

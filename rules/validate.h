@@ -54,6 +54,13 @@ struct check {
 	int64_t timeout;               /* ms */
 };
 
+/* What is said of the server itself. */
+struct served {
+	const char *model;             /* NULL: any */
+	int64_t max_model_len;         /* 0: any */
+	const char *version;           /* NULL: any */
+};
+
 /* One run of the rule. */
 struct session {
 	struct task *task;
@@ -70,6 +77,8 @@ struct session {
 /* An answer to a prompt, as far as it could be read. */
 struct answer {
 	const char *text;              /* of the message: thinking and action; never NULL */
+	bool is_message;               /* of a model */
+	bool calls_tools;              /* which needs no text */
 	const char *reasoning;         /* where the server keeps it apart; or NULL */
 	const char *finish_reason;     /* or NULL */
 	int64_t tokens;                /* -1: the server does not say */
@@ -77,9 +86,16 @@ struct answer {
 	int64_t duration;              /* ms */
 };
 
-/* What every finding says: which check, and that it is not passed. */
+/* The service does not do its work. What every finding says: which check, and that it is not passed. */
 struct finding *validate_finding(struct session *session, const struct check *check, struct place at, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* The service works, and an answer is not good. */
+struct finding *validate_suspect(struct session *session, const struct check *check, struct place at, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Health, the served model, its length, the version. `*ok`: it is worth going on. */
+bool validate_server(struct session *session, const struct served *want, bool needs_model, bool *ok, struct error *err);
 
 /* Text of others for people: at most 200 characters, nothing that a terminal would obey. */
 const char *validate_shown(struct arena *arena, const char *text);

@@ -15,19 +15,48 @@
 #define BODY_LIMIT ((size_t)128 << 20)
 #define DEEP 64
 
+static struct finding *add_finding(struct session *session, const struct check *check, struct place at, bool is_suspect, const char *format,
+	va_list args) __attribute__((format(printf, 5, 0)));
+
+/* `check` NULL: said of the server itself. */
+static struct finding *
+add_finding(struct session *session, const struct check *check, struct place at, bool is_suspect, const char *format, va_list args)
+{
+	struct findings *findings = task_findings(session->task);
+	const char *text = arena_vprintf(task_arena(session->task), format, args);
+	struct finding *finding;
+
+	task_log(session->task, "%s: %s", is_suspect ? "suspect" : "not accepted", text);
+	if (check)
+		finding = findings_add(findings, FAULT_NOT_ACCEPTED, at, "check `%s`%s: %s", check->name, is_suspect ? " is suspect" : "", text);
+	else
+		finding = findings_add(findings, FAULT_NOT_ACCEPTED, at, "%s", text);
+	finding->data = is_suspect ? "{\"verdict\":\"suspect\"}" : "{\"verdict\":\"down\"}";
+	return finding;
+}
+
 struct finding *
 validate_finding(struct session *session, const struct check *check, struct place at, const char *format, ...)
 {
+	struct finding *finding;
 	va_list args;
-	const char *text;
 
 	va_start(args, format);
-	text = arena_vprintf(task_arena(session->task), format, args);
+	finding = add_finding(session, check, at, false, format, args);
 	va_end(args);
-	task_log(session->task, "not accepted: %s", text);
-	if (!check)
-		return findings_add(task_findings(session->task), FAULT_NOT_ACCEPTED, at, "%s", text);
-	return findings_add(task_findings(session->task), FAULT_NOT_ACCEPTED, at, "check `%s`: %s", check->name, text);
+	return finding;
+}
+
+struct finding *
+validate_suspect(struct session *session, const struct check *check, struct place at, const char *format, ...)
+{
+	struct finding *finding;
+	va_list args;
+
+	va_start(args, format);
+	finding = add_finding(session, check, at, true, format, args);
+	va_end(args);
+	return finding;
 }
 
 bool
@@ -263,8 +292,12 @@ read_answer(struct session *session, const struct check *check, struct place at,
 	}
 	text = json_string_at(message, "content");
 	reasoning = json_string_at(message, "reasoning_content");
+	if (!reasoning)
+		reasoning = json_string_at(message, "reasoning");
 	reason = json_string_at(choice, "finish_reason");
 	answer->text = arena_copy(arena, text ? text : "");
+	answer->is_message = true;
+	answer->calls_tools = json_array_size(json_at(message, "tool_calls")) > 0;
 	answer->reasoning = reasoning ? arena_copy(arena, reasoning) : NULL;
 	answer->finish_reason = reason ? arena_copy(arena, reason) : NULL;
 	if (!json_int_at(json, "usage.completion_tokens", &answer->tokens))

@@ -262,13 +262,13 @@ judge_words(struct session *session, const struct check *check, struct place at,
 
 	for (size_t i = 0; i < expect->contains.count; i++)
 		if (!strstr(answer->text, expect->contains.items[i]))
-			validate_finding(session, check, at, "the answer does not contain `%s`: `%s`", expect->contains.items[i], shown);
+			validate_suspect(session, check, at, "the answer does not contain `%s`: `%s`", expect->contains.items[i], shown);
 	for (size_t i = 0; i < expect->matches.count; i++)
 		if (!validate_matches_answer(expect->matches.items[i], answer->text))
-			validate_finding(session, check, at, "the answer does not match `%s`: `%s`", expect->matches.items[i], shown);
+			validate_suspect(session, check, at, "the answer does not match `%s`: `%s`", expect->matches.items[i], shown);
 	for (size_t i = 0; i < expect->not_contains.count; i++)
 		if (strstr(answer->text, expect->not_contains.items[i]))
-			validate_finding(session, check, at, "the answer contains `%s`: `%s`", expect->not_contains.items[i], shown);
+			validate_suspect(session, check, at, "the answer contains `%s`: `%s`", expect->not_contains.items[i], shown);
 }
 
 static void
@@ -277,9 +277,17 @@ judge_count(struct session *session, const struct check *check, struct place at,
 	if (least <= 0 || count >= least)
 		return;
 	if (count < 0)
-		validate_finding(session, check, at, "at least %lld %s are expected, and the server does not say how many there were", (long long)least, what);
+		validate_suspect(session, check, at, "at least %lld %s are expected, and the server does not say how many there were", (long long)least, what);
 	else
-		validate_finding(session, check, at, "at least %lld %s are expected, and there were %lld", (long long)least, what, (long long)count);
+		validate_suspect(session, check, at, "at least %lld %s are expected, and there were %lld", (long long)least, what, (long long)count);
+}
+
+static bool
+is_blank(const char *text)
+{
+	while (is_space(*text))
+		text++;
+	return !*text;
 }
 
 static void
@@ -290,12 +298,16 @@ judge_quality(struct session *session, const struct check *check, struct place a
 	const char *piece = expect->no_repetition ? validate_repetition(arena, answer->text) : NULL;
 	struct finding *finding;
 
+	if (answer->is_message && !answer->calls_tools && is_blank(answer->text) && (!answer->reasoning || is_blank(answer->reasoning))) {
+		finding = validate_suspect(session, check, at, "the answer is empty");
+		finding_help(task_findings(session->task), finding, "a chat template of another model, or a stop word that comes first: see the service's log");
+	}
 	if (piece) {
-		finding = validate_finding(session, check, at, "the answer repeats itself: `%s` at least %d times", validate_shown(arena, piece), REPEATS);
+		finding = validate_suspect(session, check, at, "the answer repeats itself: `%s` at least %d times", validate_shown(arena, piece), REPEATS);
 		finding_help(task_findings(session->task), finding, "a model that was damaged on its way, or sampling settings: compare with the model's own");
 	}
 	if (expect->valid_utf8 && strstr(answer->text, "\xef\xbf\xbd")) {
-		finding = validate_finding(session, check, at, "the answer holds characters that could not be decoded: `%s`", validate_shown(arena, answer->text));
+		finding = validate_suspect(session, check, at, "the answer holds characters that could not be decoded: `%s`", validate_shown(arena, answer->text));
 		finding_help(task_findings(session->task), finding, "a wrong tokenizer, or one of another version than the weights");
 	}
 }
@@ -316,10 +328,10 @@ validate_judge(struct session *session, const struct check *check, struct place 
 	}
 	judge_count(session, check, at, "characters of thinking", expect->min_thinking, (int64_t)count_characters(validate_thinking(arena, answer)));
 	if (expect->finish_reason && !text_equal(expect->finish_reason, answer->finish_reason))
-		validate_finding(session, check, at, "finish_reason `%s` is expected, and it is `%s`", expect->finish_reason,
+		validate_suspect(session, check, at, "finish_reason `%s` is expected, and it is `%s`", expect->finish_reason,
 			answer->finish_reason ? validate_shown(arena, answer->finish_reason) : "absent");
 	judge_quality(session, check, at, answer);
 	if (expect->latency > 0 && answer->duration > expect->latency)
-		validate_finding(session, check, at, "an answer within %s is expected, and it took %s", units_show_duration(arena, expect->latency),
+		validate_suspect(session, check, at, "an answer within %s is expected, and it took %s", units_show_duration(arena, expect->latency),
 			units_show_duration(arena, answer->duration));
 }

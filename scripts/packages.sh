@@ -3,7 +3,7 @@
 set -eu
 case "${1:-}" in
 build) wanted="gcc cmake make pkg-config libyaml-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev libjansson-dev python3" ;;
-test) wanted="clang ninja-build libcmocka-dev python3-venv git curl nginx-light docker.io iptables busybox-static strace sqlite3 procps" ;;
+test) wanted="clang libclang-rt-dev clang-tidy cppcheck valgrind ninja-build patch libcmocka-dev python3-venv git curl nginx-light docker.io iptables busybox-static strace openssl sqlite3 procps" ;;
 *) echo "usage: $0 build|test" >&2; exit 64 ;;
 esac
 missing=

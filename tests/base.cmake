@@ -1,5 +1,6 @@
 unit_test(engine/base/arena base)
 unit_test(engine/base/buf base)
+unit_test(engine/base/bulk base)
 unit_test(engine/base/cleanup base)
 unit_test(engine/base/clock base)
 unit_test(engine/base/digest base)

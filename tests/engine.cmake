@@ -4,6 +4,7 @@ set_tests_properties(engine/cases PROPERTIES ENVIRONMENT "PROVISION_CASES=${CMAK
 unit_test(engine/manifest engine base)
 unit_test(engine/resolve engine base)
 unit_test(engine/apply fakes engine base)
+unit_test(engine/audit fakes engine base)
 unit_test(engine/outcome engine base)
 unit_test(engine/params engine base)
 unit_test(engine/graph engine base)

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,11 +22,18 @@
 /* Fetching costs two milliseconds, so it happens once and only where something is hashed. They live as long as the process. */
 static EVP_MD *sha256_algorithm;
 static EVP_MD *sha1_algorithm;
+static EVP_MAC *gmac_algorithm;
 
 static void
 fetch_sha256(void)
 {
 	sha256_algorithm = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static void
+fetch_gmac(void)
+{
+	gmac_algorithm = EVP_MAC_fetch(NULL, "GMAC", NULL);
 }
 
 static void
@@ -103,6 +112,13 @@ hasher_init_git(struct hasher *hasher, uint64_t size)
 
 	start(hasher, CHECKSUM_GIT);
 	hasher_add(hasher, header, (size_t)length + 1);
+}
+
+void
+hasher_copy(struct hasher *to, const struct hasher *from)
+{
+	start(to, from->kind);
+	check(EVP_MD_CTX_copy_ex(to->context, from->context));
 }
 
 void
@@ -327,4 +343,50 @@ random_bytes(void *bytes, size_t count)
 		at += got;
 		count -= (size_t)got;
 	}
+}
+
+void
+tagger_init(struct tagger *tagger)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static const unsigned char key[16], iv[12];
+	char cipher[] = "AES-128-GCM";
+	unsigned char start_iv[sizeof iv];
+	OSSL_PARAM params[3];
+
+	memcpy(start_iv, iv, sizeof iv);
+	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_CIPHER, cipher, 0);
+	params[1] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_IV, start_iv, sizeof start_iv);
+	params[2] = OSSL_PARAM_construct_end();
+	pthread_once(&once, fetch_gmac);
+	check(gmac_algorithm != NULL);
+	tagger->context = EVP_MAC_CTX_new(gmac_algorithm);
+	if (!tagger->context)
+		out_of_memory();
+	check(EVP_MAC_init(tagger->context, key, sizeof key, params));
+}
+
+void
+tagger_finish(struct tagger *tagger)
+{
+	EVP_MAC_CTX_free(tagger->context);
+	tagger->context = NULL;
+}
+
+void
+tagger_add(struct tagger *tagger, const void *bytes, size_t size)
+{
+	check(EVP_MAC_update(tagger->context, bytes, size));
+}
+
+void
+tagger_tag(const struct tagger *tagger, unsigned char tag[TAG_SIZE])
+{
+	EVP_MAC_CTX *copy = EVP_MAC_CTX_dup(tagger->context);
+	size_t size;
+
+	if (!copy)
+		out_of_memory();
+	check(EVP_MAC_final(copy, tag, &size, TAG_SIZE));
+	EVP_MAC_CTX_free(copy);
 }

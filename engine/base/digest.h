@@ -33,6 +33,7 @@ struct hasher {
 
 void hasher_init(struct hasher *hasher);                         /* SHA-256 */
 void hasher_init_git(struct hasher *hasher, uint64_t size);      /* git blob id of content of that size */
+void hasher_copy(struct hasher *to, const struct hasher *from);  /* `to` is zeroed; both go on by themselves */
 void hasher_finish(struct hasher *hasher);
 void hasher_add(struct hasher *hasher, const void *bytes, size_t size);
 void hasher_add_field(struct hasher *hasher, const void *bytes, size_t size); /* length in 8 bytes, little-endian, then the bytes */
@@ -55,6 +56,19 @@ bool digest_parse(const char *hex, struct digest *digest); /* 64 hex digits, any
 bool checksum_equal(const struct checksum *a, const struct checksum *b); /* never for CHECKSUM_NONE: it vouches for nothing */
 bool checksum_parse(enum checksum_kind kind, const char *hex, struct checksum *checksum);
 const char *checksum_text(struct arena *arena, const struct checksum *checksum); /* "sha256:..." or "git:..." */
+
+/* A tag tells bytes that were damaged from those that were written, several times as fast as SHA-256: GMAC (NIST SP 800-38D, AES-128) under a fixed key. It finds accidents and
+ * says where they are; whether the whole is right is for a digest to say. */
+#define TAG_SIZE 16
+
+struct tagger {
+	void *context; /* EVP_MAC_CTX */
+};
+
+void tagger_init(struct tagger *tagger);
+void tagger_finish(struct tagger *tagger);
+void tagger_add(struct tagger *tagger, const void *bytes, size_t size);
+void tagger_tag(const struct tagger *tagger, unsigned char tag[TAG_SIZE]); /* of the bytes so far; the tagger goes on */
 
 /* `count` random bytes from the system. */
 void random_bytes(void *bytes, size_t count);

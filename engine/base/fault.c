@@ -617,6 +617,14 @@ static const struct fault_row rows[FAULT_COUNT] = {
 		"never been resolved. Run once with the network, and the answer is recorded. Or carry the files over "
 		"and name the directory as the source of the target.",
 	},
+	[FAULT_NOT_THERE] = {
+		"E0615", STATUS_MISMATCH, CLASS_NONE, "what is there is not what the source has",
+		"`provision adopt` takes over files that somebody else put in place, after it has compared every byte "
+		"with the digests of their source; it never fetches one itself. The files named are missing, or have "
+		"other bytes than the source says: a download that did not end, another revision, a file that was "
+		"edited. What is right stays where it is. `provision apply` fetches the files that are missing; one with "
+		"other bytes it does not replace, since it may be somebody's work: move it away first.",
+	},
 
 	/* E07: engine and image */
 	[FAULT_ENGINE] = {

@@ -111,6 +111,7 @@ enum fault {
 	FAULT_NOT_OURS,         /* E0612 a file, container or port in the way that we did not make */
 	FAULT_NO_MATCH,         /* E0613 a pattern that matches nothing */
 	FAULT_OFFLINE,          /* E0614 */
+	FAULT_NOT_THERE,        /* E0615 a file to be adopted is missing, or another */
 	/* E07: engine and image */
 	FAULT_ENGINE,           /* E0701 */
 	FAULT_BUILD,            /* E0702 */

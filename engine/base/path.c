@@ -127,6 +127,17 @@ path_open_below(int dirfd, const char *name, int flags, mode_t mode)
 	return fd;
 }
 
+bool
+path_errno_tells(int number)
+{
+	static const int numbers[] = { ENOENT, ENOTDIR, EISDIR, ELOOP, EMLINK, EXDEV, EINVAL, ENXIO, EACCES, EPERM };
+
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (numbers[i] == number)
+			return true;
+	return false;
+}
+
 int
 path_open_parent(int dirfd, const char *name, bool create, const char **last)
 {

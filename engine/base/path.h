@@ -18,6 +18,9 @@ bool path_set_is_safe(const char *const *names, size_t count, struct error *err)
  * O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK; the result is a regular file with one link, or a directory if O_DIRECTORY was asked for. -1 with errno set on failure. */
 int path_open_below(int dirfd, const char *name, int flags, mode_t mode);
 
+/* Whether that errno says what stands at the name, or that nothing does. Any other says that nobody could look. */
+bool path_errno_tells(int number);
+
 /* The walk alone, without the checks of the result: for old kernels, and for the tests. */
 int path_walk_below(int dirfd, const char *name, int flags, mode_t mode);
 

@@ -38,8 +38,8 @@ units_size(const char *text, int64_t *bytes)
 		{ "", 1 },
 		{ "B", 1 },
 		{ "kB", 1000 },
-		{ "MB", 1000 * 1000 },
-		{ "GB", 1000 * 1000 * 1000 },
+		{ "MB", INT64_C(1000) * 1000 },
+		{ "GB", INT64_C(1000) * 1000 * 1000 },
 		{ "TB", INT64_C(1000) * 1000 * 1000 * 1000 },
 		{ "KiB", INT64_C(1) << 10 },
 		{ "MiB", INT64_C(1) << 20 },
@@ -91,8 +91,8 @@ units_duration(const char *text, int64_t *milliseconds)
 		/* `ms` before `m`: the first that fits counts. */
 		{ "ms", 2, 1 },
 		{ "s", 1, 1000 },
-		{ "m", 1, 60 * 1000 },
-		{ "h", 1, 60 * 60 * 1000 },
+		{ "m", 1, INT64_C(60) * 1000 },
+		{ "h", 1, INT64_C(60) * 60 * 1000 },
 	};
 	int64_t total = 0;
 

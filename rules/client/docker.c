@@ -200,7 +200,7 @@ docker_image_remove(struct docker *docker, const char *ref, bool *missing, struc
 	struct verb verb = {
 		.method = "DELETE", .path = docker_path(&arena, "/images/", ref, ""), .timeout_ms = SLOW_MS, .fine = { 200, 404 },
 	};
-	long status;
+	long status = 0;
 
 	if (!run_verb(docker, &verb, arena_printf(&arena, "remove image `%s`", ref), &status, err))
 		return false;
@@ -218,7 +218,7 @@ docker_image_tag(struct docker *docker, const char *id, const char *tag, struct 
 	struct verb verb = {
 		.method = "POST", .path = docker_path(&arena, "/images/", id, query), .timeout_ms = QUICK_MS, .fine = { 201, 200 },
 	};
-	long status;
+	long status = 0;
 
 	return run_verb(docker, &verb, arena_printf(&arena, "tag image `%s` as `%s`", id, tag), &status, err);
 }
@@ -275,7 +275,7 @@ docker_start(struct docker *docker, const char *id, struct error *err)
 	struct verb verb = {
 		.method = "POST", .path = docker_path(&arena, "/containers/", id, "/start"), .timeout_ms = SLOW_MS, .fine = { 204, 304 },
 	};
-	long status;
+	long status = 0;
 
 	return run_verb(docker, &verb, arena_printf(&arena, "start container `%.12s`", id), &status, err);
 }
@@ -288,7 +288,7 @@ docker_stop(struct docker *docker, const char *id, int64_t grace_ms, struct erro
 	struct verb verb = {
 		.method = "POST", .path = docker_path(&arena, "/containers/", id, query), .timeout_ms = grace_ms + STOP_SLACK_MS, .fine = { 204, 304, 404 },
 	};
-	long status;
+	long status = 0;
 
 	return run_verb(docker, &verb, arena_printf(&arena, "stop container `%.12s`", id), &status, err);
 }
@@ -301,7 +301,7 @@ docker_remove(struct docker *docker, const char *id, struct error *err)
 		.method = "DELETE", .path = docker_path(&arena, "/containers/", id, "?v=1&force=1"), .timeout_ms = SLOW_MS, .fine = { 204, 404, 409 },
 	};
 	int64_t deadline = clock_monotonic_ms() + REMOVAL_WAIT_MS;
-	long status;
+	long status = 0;
 
 	/* 409: somebody else's removal is in progress; what counts is that it ends. */
 	do {
@@ -346,7 +346,7 @@ docker_update_restart(struct docker *docker, const char *id, const char *policy,
 	struct verb verb = {
 		.method = "POST", .path = docker_path(&arena, "/containers/", id, "/update"), .body = body, .timeout_ms = QUICK_MS, .fine = { 200 },
 	};
-	long status;
+	long status = 0;
 
 	if (!body)
 		out_of_memory();

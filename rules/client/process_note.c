@@ -45,7 +45,7 @@ create(const char *path, int *fd, struct error *err)
 	if (fstat(*fd, &st) != 0 || !procfs_boot(boot))
 		return fail_errno(err, "make `%s`", path);
 	int size = snprintf(line, sizeof line, "@%llu %s\n", (unsigned long long)st.st_ino, boot);
-	return file_write_all(*fd, line, (size_t)size, err);
+	return file_write_all(*fd, line, (size_t)size, err) || error_wrap(err, "`%s`", path);
 }
 
 static int

@@ -13,6 +13,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/path.h"
 #include "transfer_fetch.h"
+#include "transfer_pool.h"
 
 #define READ_SIZE ((size_t)1 << 20)
 #define DEFAULT_MODE 0444
@@ -33,11 +34,35 @@ place_finish(struct place_of_file *place)
 
 enum standing { STANDING_NOTHING, STANDING_RIGHT, STANDING_OTHER };
 
+/* Bytes go into the tag of the piece that they lie in. */
+static void
+tag_pieces(struct tagger *tagger, struct part_piece *pieces, uint64_t at, const char *bytes, size_t size)
+{
+	while (size > 0) {
+		size_t piece = (size_t)(at / TRANSFER_PIECE), room = TRANSFER_PIECE - (size_t)(at % TRANSFER_PIECE);
+		size_t count = size < room ? size : room;
+
+		if (at % TRANSFER_PIECE == 0) {
+			tagger_finish(tagger);
+			tagger_init(tagger);
+		}
+		tagger_add(tagger, bytes, count);
+		at += count;
+		bytes += count;
+		size -= count;
+		pieces[piece].durable.length = at - (uint64_t)piece * TRANSFER_PIECE;
+		tagger_tag(tagger, pieces[piece].durable.tag);
+	}
+}
+
+/* `pieces` (may be NULL) get their tags. */
 static bool
-hash_standing(struct transfer *transfer, int fd, uint64_t size, struct checksum *found, struct error *err)
+hash_standing(struct transfer *transfer, int fd, uint64_t size, struct part_piece *pieces, struct checksum *found, struct error *err)
 {
 	struct hasher sha256 finally(hasher_finish) = { 0 }, git finally(hasher_finish) = { 0 };
+	struct tagger tagger finally(tagger_finish) = { 0 };
 	char *buffer finally(free_text) = xmalloc(READ_SIZE);
+	uint64_t at = 0;
 	size_t got = READ_SIZE;
 
 	hasher_init(&sha256);
@@ -47,9 +72,14 @@ hash_standing(struct transfer *transfer, int fd, uint64_t size, struct checksum 
 			return fail(err, FAULT_INTERRUPTED, "stopped while reading `%s`", transfer->name);
 		if (!file_read_all(fd, buffer, READ_SIZE, &got, err))
 			return error_wrap(err, "`%s/%s`", transfer->dir, transfer->name);
+		if (got > size - at)
+			return fail(err, FAULT_INPUT_CHANGED, "`%s/%s` grew while it was read", transfer->dir, transfer->name);
 		hasher_add(&sha256, buffer, got);
 		if (transfer->checksum.kind == CHECKSUM_GIT)
 			hasher_add(&git, buffer, got);
+		if (pieces)
+			tag_pieces(&tagger, pieces, at, buffer, got);
+		at += got;
 	}
 	hasher_digest(&sha256, &transfer->sha256);
 	*found = (struct checksum){ .kind = CHECKSUM_SHA256 };
@@ -59,28 +89,17 @@ hash_standing(struct transfer *transfer, int fd, uint64_t size, struct checksum 
 	return true;
 }
 
-/* Whether a failed open says nothing about what stands there. */
-static bool
-is_no_answer(int number)
-{
-	static const int numbers[] = { EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT, EROFS, EINTR, ENAMETOOLONG, ESTALE };
-
-	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-		if (numbers[i] == number)
-			return true;
-	return false;
-}
-
 /* A right file is made durable before anyone hears of it: it may have come from a run that was killed before its sync (W1). */
 static bool
-look_at_standing(struct transfer *transfer, const struct place_of_file *place, enum standing *standing, struct error *err)
+look_at_standing(struct transfer *transfer, const struct place_of_file *place, struct arena *arena, enum standing *standing, struct error *err)
 {
+	struct part part = { .transfer = transfer, .arena = arena };
 	int fd finally(close_fd) = path_open_below(place->dirfd, place->last, O_RDONLY, 0);
 	struct checksum found;
 	struct stat st, after;
 
 	*standing = fd < 0 && errno == ENOENT ? STANDING_NOTHING : STANDING_OTHER;
-	if (fd < 0 && is_no_answer(errno))
+	if (fd < 0 && !path_errno_tells(errno))
 		return fail_errno(err, "open `%s/%s`", transfer->dir, transfer->name);
 	if (fd < 0)
 		return true;
@@ -89,7 +108,10 @@ look_at_standing(struct transfer *transfer, const struct place_of_file *place, e
 		return fail_errno(err, "`%s/%s`", transfer->dir, transfer->name);
 	if (transfer->size != UINT64_MAX && (uint64_t)st.st_size != transfer->size)
 		return true;
-	if (!hash_standing(transfer, fd, (uint64_t)st.st_size, &found, err))
+	part.size = (uint64_t)st.st_size;
+	part.piece_count = part.size > TRANSFER_PIECE ? (size_t)((part.size - 1) / TRANSFER_PIECE) + 1 : 0;
+	part.pieces = part.piece_count ? arena_array(arena, part.piece_count, sizeof *part.pieces) : NULL;
+	if (!hash_standing(transfer, fd, part.size, part.pieces, &found, err))
 		return false;
 	if (!checksum_equal(&found, &transfer->checksum))
 		return true;
@@ -98,7 +120,12 @@ look_at_standing(struct transfer *transfer, const struct place_of_file *place, e
 	transfer->key = stat_key_of(&after);
 	transfer->actual_size = (uint64_t)after.st_size;
 	*standing = STANDING_RIGHT;
-	return true;
+	if (!part.pieces)
+		return true;
+	part.fd = fd;
+	part.key = transfer->checkpoint;
+	transfer->checkpoint = NULL;
+	return part_save(&part, err);
 }
 
 static bool
@@ -136,6 +163,7 @@ fill(struct part *part, struct transfer *transfer, struct http *http, size_t fir
 		bool more = i + 1 < transfer->source_count;
 
 		transfer->served_by = source->name;
+		part_set_source(part, (first + i) % transfer->source_count);
 		if (source->url ? transfer_from_url(part, transfer, source, http, more, err) : transfer_from_path(part, source, err))
 			return true;
 		if (ends_all(err))
@@ -176,7 +204,10 @@ fill_rightly(struct part *part, struct transfer *transfer, struct http *http, st
 	struct checksum found, before = { 0 };
 
 	for (size_t round = 0;; round++) {
-		if (!part_advance(part, err) || !fill(part, transfer, http, round, err))
+		bool filled = fill(part, transfer, http, round, err);
+
+		part_close(part);
+		if (!filled || !part_is_sound(part, err))
 			return false;
 		if (part_is_right(part, &transfer->sha256, &found))
 			return true;
@@ -195,6 +226,7 @@ fill_rightly(struct part *part, struct transfer *transfer, struct http *http, st
 		}
 		if (!part_reset(part, err))
 			return false;
+		part_reopen(part);
 	}
 }
 
@@ -254,7 +286,7 @@ give_name(struct part *part, struct transfer *transfer, const struct place_of_fi
 	if (!taken)
 		return fail_errno(err, "give `%s/%s` its name", transfer->dir, transfer->name);
 	/* Somebody else was quicker: fine if it is the same. */
-	if (!look_at_standing(transfer, place, &standing, err))
+	if (!look_at_standing(transfer, place, part->arena, &standing, err))
 		return false;
 	if (standing != STANDING_RIGHT)
 		return in_the_way(transfer, err);
@@ -262,16 +294,49 @@ give_name(struct part *part, struct transfer *transfer, const struct place_of_fi
 	return adopt(transfer);
 }
 
+/* Of a file of one piece nothing could be spared. */
+static bool
+remember(struct part *part, struct transfer *transfer, struct error *err)
+{
+	if (part->size <= TRANSFER_PIECE || transfer->adopted)
+		return true;
+	transfer->checkpoint = NULL;
+	return part_remember(part, err);
+}
+
+/* A file that was finished once, and of which some bytes are wrong now: most of its pieces will be right. */
+static bool
+salvage(struct part *part, const struct place_of_file *place, struct error *err)
+{
+	int fd finally(close_fd) = -1;
+	struct stat st;
+
+	if (part->former_count == 0 || part->size == UINT64_MAX || part_claimed(part) > 0)
+		return true;
+	fd = path_open_below(place->dirfd, place->last, O_RDONLY, 0);
+	if (fd < 0 || fstat(fd, &st) != 0 || (uint64_t)st.st_size != part->size)
+		return true;
+	return part_salvage(part, fd, err);
+}
+
 static bool
 fetch_with(struct transfer *transfer, struct http *http, const struct place_of_file *place, struct arena *arena, struct error *err)
 {
-	struct part part finally(part_finish) = { 0 };
+	struct part part finally(part_finish) = { .dirfd = -1, .fd = -1 };
 	struct error ignored;
+	bool filled;
 
-	if (!part_open(&part, transfer, arena, err))
+	if (!part_open(&part, transfer, arena, err) || !salvage(&part, place, err))
 		return false;
-	if (fill_rightly(&part, transfer, http, err))
-		return give_name(&part, transfer, place, err);
+	if (transfer->progress)
+		transfer->progress(transfer->context, part_claimed(&part));
+	if (transfer->pool)
+		transfer_pool_add(transfer->pool, &part);
+	filled = fill_rightly(&part, transfer, http, err);
+	if (transfer->pool)
+		transfer_pool_remove(transfer->pool, &part);
+	if (filled)
+		return give_name(&part, transfer, place, err) && remember(&part, transfer, err);
 	/* Whatever went wrong, what came so far is worth keeping; a failed sync has seen to itself. */
 	if (err->fault != FAULT_DIGEST && err->fault != FAULT_IO)
 		part_checkpoint(&part, &ignored);
@@ -294,6 +359,15 @@ finish_own(struct http *http)
 		http_finish(http);
 }
 
+const char *
+transfer_key(const struct digest *sha256, const char *dir, const char *name, struct arena *arena)
+{
+	struct transfer transfer = { .dir = dir, .name = name, .checksum.kind = CHECKSUM_SHA256 };
+
+	memcpy(transfer.checksum.bytes, sha256->bytes, DIGEST_SIZE);
+	return part_key(&transfer, arena);
+}
+
 bool
 transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err)
 {
@@ -308,7 +382,7 @@ transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err
 	place.dirfd = path_open_parent(transfer->dirfd, transfer->name, true, &place.last);
 	if (place.dirfd < 0)
 		return fail_errno(err, "create the directory of `%s/%s`", transfer->dir, transfer->name);
-	if (!look_at_standing(transfer, &place, &standing, err))
+	if (!look_at_standing(transfer, &place, arena, &standing, err))
 		return false;
 	if (standing == STANDING_RIGHT)
 		return adopt(transfer);

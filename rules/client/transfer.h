@@ -1,7 +1,7 @@
 /* transfer.h - one large file: resumption, digest as it streams, verified before it gets its name.
  *
- * The order of writing is that of reliability.md section 2. One call fetches one file and blocks; several run side by side on threads of their own. What must be durable
- * goes through callbacks, so that nothing here knows the cache. Segments of one file come later: state is kept by pieces of 64 MiB already. */
+ * The order of writing is that of reliability.md section 2. Files come side by side, each on a thread and a connection of its own; threads that have no file left fetch
+ * pieces of those that are still coming. What must be durable goes through callbacks, so that nothing here knows the cache; they are called on any of the threads. */
 #pragma once
 
 #include <stdatomic.h>
@@ -44,6 +44,7 @@ struct transfer {
 	bool replace;                /* a file of another content may stand in the way: we made it */
 
 	/* How. */
+	struct transfer_pool *pool;  /* where others may lend a hand; or NULL */
 	struct http *http;           /* the caller's, whose connections are used again; NULL: one of its own */
 	const atomic_bool *cancel;
 	void *context;
@@ -55,13 +56,24 @@ struct transfer {
 	struct digest sha256;        /* always computed */
 	struct stat_key key;         /* of the final file */
 	int64_t hashed_ns;
-	uint64_t fetched;            /* bytes over the network in this call */
+	_Atomic uint64_t fetched;    /* bytes over the network in this call */
 	uint64_t actual_size;
 	const char *served_by;       /* name of the source that gave the bytes */
 	bool adopted;                /* it was there already with the right bytes */
-	const char *checkpoint;      /* key to forget once recorded */
+	const char *checkpoint;      /* key to forget once recorded; NULL: it is worth keeping, until the file goes */
+	bool done;
 };
 
 /* True: the file is there, verified, durable, under its name. Adopts a file that is already right. Failures: E0606 wrong bytes from every source, E0609 no space, E0612 a file of other content stands there, or that of the
  * last source. */
 bool transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err);
+
+/* What is kept of a finished file of more than one piece: digests of its pieces, for repairs. */
+const char *transfer_key(const struct digest *sha256, const char *dir, const char *name, struct arena *arena);
+
+/* Many files, the largest first, over at most so many connections; cancel is the callers'. The first failure stops all; what the others had so far is kept for the next run.
+ * On failure `*failed` is the index of the transfer (`count`: of none). Texts of the results live in the arena. */
+bool transfer_fetch_all(struct transfer *transfers, size_t count, unsigned connections, const atomic_bool *cancel, struct arena *arena,
+	size_t *failed, struct error *err);
+
+#define TRANSFER_MOST_CONNECTIONS 16u

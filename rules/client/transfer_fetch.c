@@ -21,12 +21,14 @@
 #define COPY_SIZE ((size_t)1 << 20)
 #define LONGEST_POINTER 1024
 
-/* One source being asked, over all its tries. */
+/* One source being asked by one connection, over all its lanes and tries. */
 struct asking {
 	struct part *part;
+	struct lane *lane;
 	struct transfer *transfer;
 	const struct transfer_source *source;
-	uint64_t end;          /* of the span that is asked for; UINT64_MAX: to the end, wherever that is */
+	struct arena *arena;   /* of the thread */
+	const char *location;  /* where the source sent us before: asked directly, until it refuses; or NULL */
 	uint64_t skip;         /* bytes of a whole body that are here already */
 	bool ranged;           /* a range was asked for this time */
 	bool whole;            /* ask without a range: the source cannot do them, or refused one */
@@ -44,6 +46,15 @@ static bool
 reject(struct error *err, const char *words)
 {
 	return fail(err, FAULT_PROTOCOL, "%s", words);
+}
+
+/* Where the lane ends, as far as is known. */
+static uint64_t
+lane_end(const struct asking *asking)
+{
+	const struct lane *lane = asking->lane;
+
+	return lane->end < asking->part->size ? lane->end : asking->part->size;
 }
 
 static bool
@@ -86,7 +97,7 @@ accept_range(struct asking *asking, uint64_t from, uint64_t to, uint64_t total, 
 		return false;
 	if (asking->part->size == UINT64_MAX)
 		return reject(err, "the range does not say how long the file is");
-	if (from != asking->part->front || to >= (asking->end < asking->part->size ? asking->end : asking->part->size))
+	if (from != asking->lane->at || to >= lane_end(asking))
 		return reject(err, "it sent other bytes than the range asked for");
 	return true;
 }
@@ -98,9 +109,13 @@ accept_whole(struct asking *asking, const struct http_response *response, struct
 
 	if (content_length(response, &length) && !agree_on_size(asking, length, err))
 		return false;
-	asking->skip = asking->part->front;
-	asking->whole = asking->whole || asking->ranged;
-	return true;
+	asking->skip = asking->lane->at;
+	if (!asking->ranged)
+		return true;
+	/* From here on one lane must do: the whole comes anew on each connection. */
+	asking->whole = true;
+	part_take_one_lane(asking->part);
+	return asking->lane->front || reject(err, "it answers no ranges");
 }
 
 static bool
@@ -136,18 +151,20 @@ static bool
 on_body(void *context, const char *bytes, size_t size)
 {
 	struct asking *asking = context;
-	uint64_t end = asking->end < asking->part->size ? asking->end : asking->part->size, room;
 	size_t skipped = asking->skip < size ? (size_t)asking->skip : size, taken;
+	uint64_t room;
 
 	asking->transfer->fetched += size;
 	if (asking->transfer->cancel && *asking->transfer->cancel)
 		return fail(&asking->failure, FAULT_INTERRUPTED, "stopped while fetching `%s`", asking->transfer->name);
+	if (!asking->lane->front && !part_is_open(asking->part))
+		return fail(&asking->failure, FAULT_INTERRUPTED, "`%s` is wanted no more", asking->transfer->name);
 	asking->skip -= skipped;
 	bytes += skipped;
 	size -= skipped;
-	room = end - asking->part->front;
+	room = lane_end(asking) - asking->lane->at;
 	taken = size < room ? size : (size_t)room;
-	if (!part_take(asking->part, bytes, taken, &asking->failure))
+	if (!lane_take(asking->lane, bytes, taken, &asking->failure))
 		return false;
 	/* Past the end of the span: either a whole body that goes on, or a source that sends more than there is. */
 	asking->overrun = taken < size;
@@ -159,23 +176,24 @@ on_body(void *context, const char *bytes, size_t size)
 static void
 make_request(struct asking *asking, struct http_range *range, struct http_request *request)
 {
+	const struct transfer_source *source = asking->source;
 	struct part *part = asking->part;
 
-	asking->ranged = !asking->whole && part->size != UINT64_MAX && (part->front > 0 || part->size >= TRANSFER_PIECE);
-	asking->end = part->size == UINT64_MAX ? UINT64_MAX : part_gap_end(part);
-	*range = (struct http_range){ part->front, asking->end - 1 };
+	asking->ranged = !asking->whole && part->size != UINT64_MAX && (asking->lane->at > 0 || part->size >= TRANSFER_PIECE);
+	*range = (struct http_range){ asking->lane->at, lane_end(asking) - 1 };
 	*request = (struct http_request){
-		.url = asking->source->url,
-		.bearer = asking->source->bearer,
-		.secret_cookie = asking->source->secret_cookie,
-		.insecure_http = asking->source->insecure_http,
+		.url = asking->location ? asking->location : source->url,
+		/* The token is for the source alone, never for where it sent us. */
+		.bearer = asking->location ? NULL : source->bearer,
+		.secret_cookie = asking->location ? NULL : source->secret_cookie,
+		.insecure_http = source->insecure_http,
 		.range = asking->ranged ? range : NULL,
 		.on_head = on_head,
 		.on_body = on_body,
 		.context = asking,
 	};
 	if (asking->plain)
-		strings_add(&request->headers, part->arena, "Cache-Control: no-transform");
+		strings_add(&request->headers, asking->arena, "Cache-Control: no-transform");
 }
 
 /* A link to a storage host dies after minutes; asking the hub again gives a fresh one. */
@@ -199,7 +217,7 @@ may_pass(const struct http_response *response)
 static bool
 goes_on(struct asking *asking, const struct http_response *response, bool *at_once, struct error *err)
 {
-	const char *host = http_host(asking->part->arena, response->location);
+	const char *host = http_host(asking->arena, response->location);
 
 	*at_once = false;
 	if (response->status >= 400)
@@ -215,6 +233,7 @@ goes_on(struct asking *asking, const struct http_response *response, bool *at_on
 	}
 	if (!host_behind_refuses(asking, response))
 		return false;
+	asking->location = NULL;
 	asking->refusals++;
 	asking->whole = asking->whole || asking->refusals == 2;
 	return asking->refusals <= 2;
@@ -226,14 +245,16 @@ span_is_here(struct asking *asking, const struct http *http, const struct http_r
 {
 	struct part *part = asking->part;
 
-	if (part->size == UINT64_MAX && !response->partial)
-		part->size = part->front;
-	if (part->front >= (asking->end < part->size ? asking->end : part->size))
+	if (part->size == UINT64_MAX && !response->partial && !part_set_size(part, part->front, err)) {
+		asking->failure = *err;
+		return false;
+	}
+	if (asking->lane->at >= lane_end(asking))
 		return true;
-	if (part->front == before && response->received == 0 && !response->partial)
+	if (asking->lane->at == before && response->received == 0 && !response->partial)
 		return fail(err, FAULT_PROTOCOL, "the server sent an empty body");
 	if (response->stalled)
-		return fail(err, FAULT_NETWORK, "next to nothing came for %s", units_show_duration(part->arena, http_stall_ms(http)));
+		return fail(err, FAULT_NETWORK, "next to nothing came for %s", units_show_duration(asking->arena, http_stall_ms(http)));
 	return fail(err, FAULT_NETWORK, "the answer ended too early");
 }
 
@@ -251,7 +272,7 @@ static enum step
 ask_once(struct asking *asking, struct http *http, int64_t *wait, struct error *err)
 {
 	struct http_response response finally(http_response_finish) = { 0 };
-	uint64_t before = asking->part->front;
+	uint64_t before = asking->lane->at;
 	struct http_request request;
 	struct http_range range;
 	bool at_once, answered;
@@ -259,7 +280,7 @@ ask_once(struct asking *asking, struct http *http, int64_t *wait, struct error *
 	make_request(asking, &range, &request);
 	asking->again = false;
 	asking->failure.fault = FAULT_NONE;
-	answered = http_do(http, &request, asking->part->arena, &response, err);
+	answered = http_do(http, &request, asking->arena, &response, err);
 	if (asking->failure.fault != FAULT_NONE) {
 		*err = asking->failure;
 		return STEP_END;
@@ -271,6 +292,9 @@ ask_once(struct asking *asking, struct http *http, int64_t *wait, struct error *
 	*wait = response.retry_after;
 	if (response.status >= 300)
 		return !goes_on(asking, &response, &at_once, err) || http_asks_too_much(&response) ? STEP_LEAVE : at_once ? STEP_AT_ONCE : STEP_AGAIN;
+	/* Signed links are asked directly from here on, which spares the source a question for each span. */
+	if (!asking->location && !http_same_origin(asking->source->url, response.location))
+		asking->location = response.location;
 	if (span_is_here(asking, http, &response, before, err))
 		return STEP_DONE;
 	asking->stalls += response.stalled;
@@ -281,7 +305,7 @@ ask_once(struct asking *asking, struct http *http, int64_t *wait, struct error *
 static bool
 ask_for_span(struct asking *asking, struct http *http, bool alternatives, struct error *err)
 {
-	uint64_t mark = asking->part->front;
+	uint64_t mark = asking->lane->at;
 
 	for (unsigned tries = 0;;) {
 		int64_t wait = 0;
@@ -291,8 +315,8 @@ ask_for_span(struct asking *asking, struct http *http, bool alternatives, struct
 			return true;
 		if (step == STEP_END || step == STEP_LEAVE)
 			return false;
-		if (asking->part->front >= mark + PROGRESS) {
-			mark = asking->part->front;
+		if (asking->lane->at >= mark + PROGRESS) {
+			mark = asking->lane->at;
 			tries = 0;
 		}
 		if (++tries >= MOST_TRIES || (alternatives && asking->stalls >= MOST_STALLS))
@@ -302,17 +326,63 @@ ask_for_span(struct asking *asking, struct http *http, bool alternatives, struct
 	}
 }
 
+/* The owner's next lane: at the front, else wherever something is missing. False without a fault: all is in others' hands. */
+static bool
+next_lane(struct lane *lane, struct part *part, struct error *err)
+{
+	err->fault = FAULT_NONE;
+	if (lane_at_front(lane, part, !part->transfer->pool, err))
+		return true;
+	return err->fault == FAULT_NONE && lane_behind(lane, part, err);
+}
+
 bool
 transfer_from_url(struct part *part, struct transfer *transfer, const struct transfer_source *source, struct http *http,
 	bool alternatives, struct error *err)
 {
-	struct asking asking = { .part = part, .transfer = transfer, .source = source };
+	struct asking asking = { .part = part, .transfer = transfer, .source = source, .arena = part->arena };
 
-	while (part->front < part->size) {
-		if (!ask_for_span(&asking, http, alternatives, err) || !part_advance(part, err))
+	for (;;) {
+		struct lane lane finally(lane_leave) = { .part = NULL };
+
+		if (!part_is_sound(part, err) || !part_advance(part, err))
 			return error_wrap(err, "`%s` from %s", transfer->name, source->name);
+		if (part->front >= part->size)
+			return true;
+		if (next_lane(&lane, part, err)) {
+			asking.lane = &lane;
+			if (lane.at < lane_end(&asking) && !ask_for_span(&asking, http, alternatives, err))
+				return error_wrap(err, "`%s` from %s", transfer->name, source->name);
+		} else if (err->fault != FAULT_NONE) {
+			return error_wrap(err, "`%s` from %s", transfer->name, source->name);
+		} else if (transfer->cancel && *transfer->cancel) {
+			return fail(err, FAULT_INTERRUPTED, "stopped while fetching `%s`", transfer->name);
+		} else {
+			part_wait(part);
+		}
 	}
-	return true;
+}
+
+bool
+transfer_lend_a_hand(struct part *part, struct http *http, struct arena *arena)
+{
+	struct transfer *transfer = part->transfer;
+	const struct transfer_source *source = &transfer->sources[part_source(part)];
+	struct asking asking = { .part = part, .transfer = transfer, .source = source, .arena = arena };
+	struct error err = { 0 };
+	bool any = false;
+
+	while (source->url && !(transfer->cancel && *transfer->cancel)) {
+		struct lane lane finally(lane_leave) = { .part = NULL };
+
+		if (!lane_behind(&lane, part, &err))
+			break;
+		any = true;
+		asking.lane = &lane;
+		if (lane.at < lane_end(&asking) && !ask_for_span(&asking, http, true, &err))
+			break;
+	}
+	return any;
 }
 
 /* ---- a file on this machine ---- */
@@ -324,21 +394,36 @@ clone_file(struct part *part, int fd)
 }
 
 static bool
+copy_span(struct lane *lane, struct part *part, char *buffer, int fd, const char *path, struct error *err)
+{
+	if (!lane_at_front(lane, part, true, err))
+		return false;
+	while (lane->at < lane->end) {
+		size_t want = lane->end - lane->at < COPY_SIZE ? (size_t)(lane->end - lane->at) : COPY_SIZE, got;
+
+		if (part->transfer->cancel && *part->transfer->cancel)
+			return fail(err, FAULT_INTERRUPTED, "stopped while copying `%s`", path);
+		if (!file_pread_all(fd, buffer, want, lane->at, &got, err))
+			return error_wrap(err, "`%s`", path);
+		if (got == 0)
+			return fail(err, FAULT_INPUT_CHANGED, "`%s` became shorter while it was copied", path);
+		if (!lane_take(lane, buffer, got, err))
+			return false;
+	}
+	return true;
+}
+
+static bool
 copy_file(struct part *part, int fd, const char *path, struct error *err)
 {
 	char *buffer finally(free_text) = xmalloc(COPY_SIZE);
 
 	while (part->front < part->size) {
-		uint64_t end = part_gap_end(part);
-		size_t want = end - part->front < COPY_SIZE ? (size_t)(end - part->front) : COPY_SIZE, got;
+		struct lane lane finally(lane_leave) = { .part = NULL };
 
-		if (part->transfer->cancel && *part->transfer->cancel)
-			return fail(err, FAULT_INTERRUPTED, "stopped while copying `%s`", path);
-		if (!file_pread_all(fd, buffer, want, part->front, &got, err))
-			return error_wrap(err, "`%s`", path);
-		if (got == 0)
-			return fail(err, FAULT_INPUT_CHANGED, "`%s` became shorter while it was copied", path);
-		if (!part_take(part, buffer, got, err) || !part_advance(part, err))
+		if (!part_advance(part, err))
+			return false;
+		if (part->front < part->size && !copy_span(&lane, part, buffer, fd, path, err))
 			return false;
 	}
 	return true;

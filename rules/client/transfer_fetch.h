@@ -10,5 +10,8 @@
 bool transfer_from_url(struct part *part, struct transfer *transfer, const struct transfer_source *source, struct http *http, bool alternatives,
 	struct error *err);
 
-/* The same for a file on this machine. */
+/* As a guest (part_enter): fetch pieces that nobody has from the source that the owner asks. Whether there were any; what fails is left to the owner. */
+bool transfer_lend_a_hand(struct part *part, struct http *http, struct arena *arena);
+
+/* Fill the part from a file on this machine. */
 bool transfer_from_path(struct part *part, const struct transfer_source *source, struct error *err);

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/arena.h"
@@ -12,6 +14,7 @@
 
 #define PARTS ".provision/parts"
 #define READ_SIZE ((size_t)1 << 20)
+#define WAIT_MS 50
 
 /* ---- digests ---- */
 
@@ -20,18 +23,15 @@ part_start_hashers(struct part *part)
 {
 	hasher_finish(&part->sha256);
 	hasher_finish(&part->git);
-	hasher_finish(&part->piece);
 	hasher_init(&part->sha256);
-	hasher_init(&part->piece);
 	if (part->transfer->checksum.kind == CHECKSUM_GIT && part->size != UINT64_MAX)
 		hasher_init_git(&part->git, part->size);
 }
 
-static void
-hash(struct part *part, const void *bytes, size_t size)
+void
+part_hash(struct part *part, const void *bytes, size_t size)
 {
 	hasher_add(&part->sha256, bytes, size);
-	hasher_add(&part->piece, bytes, size);
 	if (part->git.context)
 		hasher_add(&part->git, bytes, size);
 }
@@ -51,41 +51,74 @@ part_is_right(struct part *part, struct digest *sha256, struct checksum *found)
 
 /* ---- pieces ---- */
 
-static struct part_piece *
-piece_at(struct part *part, size_t index)
+size_t
+part_piece_of(uint64_t offset)
 {
-	while (part->piece_count <= index) {
-		if (part->piece_count == part->piece_capacity)
-			part->pieces = arena_grow(part->arena, part->pieces, part->piece_count, &part->piece_capacity, sizeof *part->pieces);
-		part->pieces[part->piece_count++] = (struct part_piece){ 0 };
-	}
-	return &part->pieces[index];
+	return (size_t)(offset / TRANSFER_PIECE);
 }
 
-static uint64_t
-piece_end(const struct part *part, uint64_t offset)
+uint64_t
+part_piece_start(size_t piece)
 {
-	uint64_t end = (offset / TRANSFER_PIECE + 1) * TRANSFER_PIECE;
+	return (uint64_t)piece * TRANSFER_PIECE;
+}
+
+uint64_t
+part_piece_end(const struct part *part, size_t piece)
+{
+	uint64_t end = part_piece_start(piece + 1);
 
 	return end < part->size ? end : part->size;
 }
 
-uint64_t
-part_gap_end(const struct part *part)
+/* With the mutex held. */
+void
+part_need_pieces(struct part *part, size_t count)
 {
-	for (size_t i = (size_t)(part->front / TRANSFER_PIECE) + 1; i < part->piece_count; i++)
-		if (part->pieces[i].length > 0)
-			return (uint64_t)i * TRANSFER_PIECE;
-	return part->size;
+	while (part->piece_count < count) {
+		if (part->piece_count == part->piece_capacity)
+			part->pieces = arena_grow(part->arena, part->pieces, part->piece_count, &part->piece_capacity, sizeof *part->pieces);
+		part->pieces[part->piece_count++] = (struct part_piece){ .busy = false };
+	}
 }
 
-static void
-close_piece(struct part *part)
+static struct extent
+extent_of(struct part *part, size_t piece)
 {
-	struct part_piece *piece = piece_at(part, (size_t)((part->front - 1) / TRANSFER_PIECE));
+	struct extent extent;
 
-	piece->length = (part->front - 1) % TRANSFER_PIECE + 1;
-	hasher_digest(&part->piece, &piece->digest);
+	pthread_mutex_lock(&part->mutex);
+	part_need_pieces(part, piece + 1);
+	extent = part->pieces[piece].written;
+	pthread_mutex_unlock(&part->mutex);
+	return extent;
+}
+
+void
+part_forget(struct part *part, size_t piece)
+{
+	pthread_mutex_lock(&part->mutex);
+	part->pieces[piece].written.length = part->pieces[piece].durable.length = 0;
+	pthread_mutex_unlock(&part->mutex);
+}
+
+void
+part_set_busy(struct part *part, size_t piece, bool busy)
+{
+	part->pieces[piece].busy = busy;
+	pthread_cond_broadcast(&part->changed);
+}
+
+uint64_t
+part_claimed(struct part *part)
+{
+	uint64_t sum = 0;
+
+	pthread_mutex_lock(&part->mutex);
+	for (size_t i = 0; i < part->piece_count; i++)
+		sum += part->pieces[i].written.length;
+	pthread_mutex_unlock(&part->mutex);
+	return sum;
 }
 
 /* ---- what must be durable ---- */
@@ -96,59 +129,98 @@ cancelled(const struct part *part)
 	return part->transfer->cancel && *part->transfer->cancel;
 }
 
-/* A checkpoint is only as good as the sync before it, and a failed sync is never asked again: what it spoke of is forgotten (W4). */
 static bool
-sync_part(struct part *part, struct error *err)
+stopped(struct error *err, const struct part *part)
 {
-	struct error ignored;
-
-	if (fdatasync(part->fd) == 0)
-		return true;
-	fail_errno(err, "sync the part of `%s`", part->transfer->name);
-	if (part->transfer->save)
-		part->transfer->save(part->transfer->context, part->key, NULL, 0, &ignored);
-	part_discard(part);
-	return false;
+	return fail(err, FAULT_INTERRUPTED, "stopped while reading `%s`", part->transfer->name);
 }
 
 /* Whether the name still leads to what is being written: another run may have taken it over. */
 static bool
 still_ours(const struct part *part, struct error *err)
 {
-	struct stat named, own;
+	struct stat named = { 0 }, own;
 
-	if (fstatat(part->dirfd, part->name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(part->fd, &own) == 0 &&
-		named.st_ino == own.st_ino && named.st_dev == own.st_dev)
+	if (fstat(part->fd, &own) != 0 || (fstatat(part->dirfd, part->name, &named, AT_SYMLINK_NOFOLLOW) != 0 && errno != ENOENT))
+		return fail_errno(err, "look at the part of `%s` in `%s/" PARTS "`", part->transfer->name, part->transfer->dir);
+	if (named.st_ino == own.st_ino && named.st_dev == own.st_dev)
 		return true;
 	return fail(err, FAULT_IO, "the part of `%s` in `%s/" PARTS "` was taken away", part->transfer->name, part->transfer->dir);
+}
+
+/* What is written now, for after the sync. */
+static size_t
+take_down(struct part *part, struct extent **written)
+{
+	size_t count;
+
+	pthread_mutex_lock(&part->mutex);
+	count = part->piece_count;
+	*written = xmalloc((count + 1) * sizeof **written);
+	for (size_t i = 0; i < count; i++)
+		(*written)[i] = part->pieces[i].written;
+	pthread_mutex_unlock(&part->mutex);
+	return count;
+}
+
+/* A checkpoint is only as good as the sync before it, and a failed sync is never asked again: what it spoke of is forgotten (W4). */
+static bool
+sync_and_save(struct part *part, struct error *err)
+{
+	struct extent *written = NULL;
+	size_t count = take_down(part, &written);
+	struct error ignored;
+	bool ok = true;
+
+	if (fdatasync(part->fd) != 0) {
+		fail_errno(err, "sync the part of `%s`", part->transfer->name);
+		if (part->transfer->save)
+			part->transfer->save(part->transfer->context, part->key, NULL, 0, &ignored);
+		part_discard(part);
+		ok = false;
+	}
+	pthread_mutex_lock(&part->mutex);
+	if (!ok && !part->broken) {
+		part->broken = true;
+		part->why = *err;
+	}
+	for (size_t i = 0; ok && i < count; i++)
+		if (part->pieces[i].written.length >= written[i].length)
+			part->pieces[i].durable = written[i];
+	ok = ok && part_save(part, err);
+	pthread_mutex_unlock(&part->mutex);
+	free(written);
+	return ok;
+}
+
+bool
+part_is_sound(struct part *part, struct error *err)
+{
+	bool broken;
+
+	pthread_mutex_lock(&part->mutex);
+	broken = part->broken;
+	if (broken)
+		*err = part->why;
+	pthread_mutex_unlock(&part->mutex);
+	return !broken;
 }
 
 bool
 part_checkpoint(struct part *part, struct error *err)
 {
-	if (part->front == 0)
+	if (part_claimed(part) == 0)
 		return true;
-	if (part->front % TRANSFER_PIECE != 0 && part->front != part->size)
-		close_piece(part);
-	return still_ours(part, err) && sync_part(part, err) && part_save(part, err);
+	return part_is_sound(part, err) && still_ours(part, err) && sync_and_save(part, err);
 }
 
 /* ---- room ---- */
 
-static uint64_t
-bytes_claimed(const struct part *part)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < part->piece_count; i++)
-		sum += part->pieces[i].length;
-	return sum;
-}
 
 static bool
-check_space(const struct part *part, struct error *err)
+check_space(struct part *part, struct error *err)
 {
-	uint64_t claimed = bytes_claimed(part), missing = part->size > claimed ? part->size - claimed : 0, room;
+	uint64_t claimed = part_claimed(part), missing = part->size > claimed ? part->size - claimed : 0, room;
 
 	if (!file_free_space(part->transfer->dir, &room, err))
 		return false;
@@ -163,7 +235,11 @@ part_set_size(struct part *part, uint64_t size, struct error *err)
 {
 	bool first = part->size == UINT64_MAX;
 
+	pthread_mutex_lock(&part->mutex);
 	part->size = size;
+	if (size > 0)
+		part_need_pieces(part, part_piece_of(size - 1) + 1);
+	pthread_mutex_unlock(&part->mutex);
 	if (first && part->front == 0)
 		part_start_hashers(part);
 	if (!check_space(part, err))
@@ -175,124 +251,216 @@ part_set_size(struct part *part, uint64_t size, struct error *err)
 	return true;
 }
 
-/* ---- bytes ---- */
+/* ---- reading what is there ---- */
 
-/* Read [from, to) of the part into the hashers; `piece_alone` spares the ones over the whole. False with err->fault NONE: the bytes are not there. */
-static bool
-hash_range(struct part *part, uint64_t from, uint64_t to, bool piece_alone, bool *there, struct error *err)
+/* Read [from, to) of a file into the hashers (`whole`) and a tagger, or either alone. `*there` false: it is shorter. */
+bool
+part_read(struct part *part, int fd, uint64_t from, uint64_t to, bool whole, struct tagger *tagger, bool *there, struct error *err)
 {
 	char *buffer finally(free_text) = xmalloc(READ_SIZE);
 
 	*there = true;
-	while (from < to) {
+	while (from < to && *there) {
 		size_t want = to - from < READ_SIZE ? (size_t)(to - from) : READ_SIZE, got;
 
 		if (cancelled(part))
-			return fail(err, FAULT_INTERRUPTED, "stopped while reading `%s`", part->transfer->name);
-		if (!file_pread_all(part->fd, buffer, want, from, &got, err))
+			return stopped(err, part);
+		if (!file_pread_all(fd, buffer, want, from, &got, err))
 			return error_wrap(err, "part of `%s`", part->transfer->name);
-		if (piece_alone)
-			hasher_add(&part->piece, buffer, got);
-		else
-			hash(part, buffer, got);
+		if (whole)
+			part_hash(part, buffer, got);
+		if (tagger)
+			tagger_add(tagger, buffer, got);
 		from += got;
-		if (got < want) {
-			*there = false;
-			return true;
-		}
+		*there = got == want;
 	}
 	return true;
 }
 
-/* The hashers over the whole have seen bytes that proved wrong: feed them anew up to the front. */
-static bool
-rehash_front(struct part *part, struct error *err)
+bool
+part_has_tag(const struct tagger *tagger, const struct extent *extent)
 {
-	uint64_t open = part->front - part->front % TRANSFER_PIECE;
-	struct digest ignored;
-	bool there;
+	unsigned char found[TAG_SIZE];
 
-	part_start_hashers(part);
-	if (!hash_range(part, 0, open, false, &there, err))
-		return false;
-	hasher_digest(&part->piece, &ignored);
-	return hash_range(part, open, part->front, false, &there, err);
+	tagger_tag(tagger, found);
+	return memcmp(found, extent->tag, TAG_SIZE) == 0;
 }
 
-static void
-told(const struct part *part, uint64_t bytes)
+void
+part_tell(const struct part *part, uint64_t bytes)
 {
 	if (part->transfer->progress && bytes > 0)
 		part->transfer->progress(part->transfer->context, bytes);
 }
 
+/* What the running digests were before a piece that may prove wrong. */
+struct retreat {
+	struct hasher sha256;
+	struct hasher git;
+};
+
+static void
+retreat_finish(struct retreat *retreat)
+{
+	hasher_finish(&retreat->sha256);
+	hasher_finish(&retreat->git);
+}
+
+static void
+swap_hashers(struct hasher *a, struct hasher *b)
+{
+	struct hasher kept = *a;
+
+	*a = *b;
+	*b = kept;
+}
+
+/* One piece of a former run or another lane. Partial ones are for the lane that goes on with them. */
+bool
+part_advance_over(struct part *part, const struct extent *extent, bool *moved, struct error *err)
+{
+	struct tagger tagger finally(tagger_finish) = { 0 };
+	struct retreat retreat finally(retreat_finish) = { 0 };
+	size_t piece = part_piece_of(part->front);
+	bool there;
+
+	hasher_copy(&retreat.sha256, &part->sha256);
+	if (part->git.context)
+		hasher_copy(&retreat.git, &part->git);
+	tagger_init(&tagger);
+	if (!part_read(part, part->fd, part->front, part->front + extent->length, true, &tagger, &there, err))
+		return false;
+	*moved = there && part_has_tag(&tagger, extent);
+	if (*moved) {
+		part->front += extent->length;
+		return true;
+	}
+	swap_hashers(&part->sha256, &retreat.sha256);
+	if (part->git.context)
+		swap_hashers(&part->git, &retreat.git);
+	part_forget(part, piece);
+	return true;
+}
+
 bool
 part_advance(struct part *part, struct error *err)
 {
-	while (part->front < part->size && part->front % TRANSFER_PIECE == 0) {
-		size_t index = (size_t)(part->front / TRANSFER_PIECE);
-		struct part_piece *piece = index < part->piece_count ? &part->pieces[index] : NULL;
-		struct digest found;
-		bool there;
+	bool moved = true;
 
-		if (!piece || piece->length == 0)
+	while (part->front < part->size && part->front % TRANSFER_PIECE == 0 && part->size != UINT64_MAX && moved) {
+		size_t piece = part_piece_of(part->front);
+		struct extent extent = extent_of(part, piece);
+
+		if (part->front + extent.length < part_piece_end(part, piece))
 			return true;
-		if (!hash_range(part, part->front, part->front + piece->length, false, &there, err))
-			return false;
-		hasher_digest(&part->piece, &found);
-		if (!there || !digest_equal(&found, &piece->digest)) {
-			piece->length = 0;
-			return rehash_front(part, err);
-		}
-		part->front += piece->length;
-		told(part, piece->length);
-		/* An open piece goes on growing: its own hasher has to have seen its beginning. */
-		if (part->front < piece_end(part, part->front - 1) &&
-			!hash_range(part, part->front - piece->length, part->front, true, &there, err))
+		if (!part_advance_over(part, &extent, &moved, err))
 			return false;
 	}
 	return true;
 }
 
-static bool
-write_at_front(struct part *part, const void *bytes, size_t size, struct error *err)
+/* ---- who is in it ---- */
+
+void
+part_wait(struct part *part)
 {
-	if (file_pwrite_all(part->fd, bytes, size, part->front, err))
-		return true;
-	if (err->fault == FAULT_CANNOT_CREATE)
-		err->fault = FAULT_NO_SPACE;
-	return error_wrap(err, "part of `%s` in `%s`", part->transfer->name, part->transfer->dir);
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += WAIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&part->mutex);
+	pthread_cond_timedwait(&part->changed, &part->mutex, &until);
+	pthread_mutex_unlock(&part->mutex);
 }
 
-/* The front stands at the end of a piece. */
-static bool
-end_piece(struct part *part, struct error *err)
+void
+part_close(struct part *part)
 {
-	close_piece(part);
-	return part->front == part->size || (still_ours(part, err) && sync_part(part, err) && part_save(part, err));
+	pthread_mutex_lock(&part->mutex);
+	part->closing = true;
+	while (part->guests > 0)
+		pthread_cond_wait(&part->changed, &part->mutex);
+	pthread_mutex_unlock(&part->mutex);
+}
+
+void
+part_reopen(struct part *part)
+{
+	pthread_mutex_lock(&part->mutex);
+	part->closing = false;
+	pthread_mutex_unlock(&part->mutex);
+}
+
+/* With the mutex held. */
+static bool
+is_open(const struct part *part)
+{
+	return !part->closing && !part->one_lane && part->size != UINT64_MAX;
 }
 
 bool
-part_take(struct part *part, const void *bytes, size_t size, struct error *err)
+part_enter(struct part *part)
 {
-	const char *from = bytes;
+	bool open;
 
-	while (size > 0) {
-		uint64_t room = piece_end(part, part->front) - part->front;
-		size_t count = size < room ? size : (size_t)room;
-
-		if (!write_at_front(part, from, count, err))
-			return false;
-		hash(part, from, count);
-		part->front += count;
-		told(part, count);
-		from += count;
-		size -= count;
-		if ((part->front % TRANSFER_PIECE == 0 || part->front == part->size) && !end_piece(part, err))
-			return false;
-	}
-	return true;
+	pthread_mutex_lock(&part->mutex);
+	open = is_open(part);
+	part->guests += open;
+	pthread_mutex_unlock(&part->mutex);
+	return open;
 }
+
+bool
+part_is_open(struct part *part)
+{
+	bool open;
+
+	pthread_mutex_lock(&part->mutex);
+	open = is_open(part);
+	pthread_mutex_unlock(&part->mutex);
+	return open;
+}
+
+void
+part_take_one_lane(struct part *part)
+{
+	pthread_mutex_lock(&part->mutex);
+	part->one_lane = true;
+	pthread_mutex_unlock(&part->mutex);
+}
+
+void
+part_set_source(struct part *part, size_t source)
+{
+	pthread_mutex_lock(&part->mutex);
+	part->source = source;
+	part->one_lane = false;
+	pthread_mutex_unlock(&part->mutex);
+}
+
+size_t
+part_source(struct part *part)
+{
+	size_t source;
+
+	pthread_mutex_lock(&part->mutex);
+	source = part->source;
+	pthread_mutex_unlock(&part->mutex);
+	return source;
+}
+
+void
+part_exit(struct part *part)
+{
+	pthread_mutex_lock(&part->mutex);
+	part->guests--;
+	pthread_cond_broadcast(&part->changed);
+	pthread_mutex_unlock(&part->mutex);
+}
+
+/* ---- the whole ---- */
 
 bool
 part_take_cloned(struct part *part, struct error *err)
@@ -300,20 +468,37 @@ part_take_cloned(struct part *part, struct error *err)
 	uint64_t from = part->front;
 	bool there;
 
-	if (!hash_range(part, from, part->size, false, &there, err))
+	if (!part_read(part, part->fd, from, part->size, true, NULL, &there, err))
 		return false;
 	if (!there)
 		return fail(err, FAULT_INPUT_CHANGED, "`%s` became shorter while it was copied", part->transfer->name);
 	part->front = part->size;
-	told(part, part->size - from);
+	part_tell(part, part->size - from);
 	return true;
+}
+
+bool
+part_remember(struct part *part, struct error *err)
+{
+	bool ok;
+
+	pthread_mutex_lock(&part->mutex);
+	for (size_t i = 0; i < part->piece_count; i++)
+		part->pieces[i].durable = part->pieces[i].written;
+	ok = part_save(part, err);
+	pthread_mutex_unlock(&part->mutex);
+	return ok;
 }
 
 bool
 part_reset(struct part *part, struct error *err)
 {
+	pthread_mutex_lock(&part->mutex);
+	for (size_t i = 0; i < part->piece_count; i++)
+		part->pieces[i] = (struct part_piece){ .busy = false };
+	pthread_mutex_unlock(&part->mutex);
 	part->front = 0;
-	part->piece_count = 0;
+	part->held = false;
 	part_start_hashers(part);
 	if (ftruncate(part->fd, 0) != 0)
 		return fail_errno(err, "part of `%s`", part->transfer->name);
@@ -325,10 +510,10 @@ part_reread(struct part *part, struct error *err)
 {
 	bool there;
 
-	if (!sync_part(part, err))
+	if (!part_checkpoint(part, err))
 		return false;
 	/* Only what comes from the disk itself can tell a bad cable or disk from a bad source. */
 	posix_fadvise(part->fd, 0, 0, POSIX_FADV_DONTNEED);
 	part_start_hashers(part);
-	return hash_range(part, 0, part->size, false, &there, err);
+	return part_read(part, part->fd, 0, part->size, true, NULL, &there, err);
 }

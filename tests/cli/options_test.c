@@ -57,6 +57,15 @@ refuses(void **state)
 		{ { { "plan", "--set", "novalue" } }, "wants KEY=VALUE", "" },
 		{ { { "plan", "--set", "=x" } }, "wants KEY=VALUE", "" },
 		{ { { "plan", "--target", "a", "--exclude", "a" } }, "both name `a`", "" },
+		/* 24 bytes is not what anybody means. */
+		{ { { "shapes", "m", "--gpu-memory", "24" } }, "`--gpu-memory` wants a size, not `24`", "24GiB" },
+		{ { { "shapes", "m", "--gpu-memory", "much" } }, "wants a size", "" },
+		{ { { "shapes", "m", "--gpu-memory-utilization", "0" } }, "above 0 and at most 1", "" },
+		{ { { "shapes", "m", "--gpu-memory-utilization", "nan" } }, "above 0 and at most 1", "" },
+		{ { { "shapes", "m", "--gpu-count", "0" } }, "from 1 to 1024", "" },
+		{ { { "shapes", "m", "--set", "a=b" } }, "has no option `--set`", "" },
+		{ { { "shapes" } }, "wants MODEL", "usage: provision shapes MODEL" },
+		{ { { "diagnose", "a", "b" } }, "`b` is too much", "" },
 		{ { { "why" } }, "wants", "usage: provision why" },
 		{ { { "logs", "a", "b" } }, "`b` is too much", "usage" },
 		{ { { "version", "x" } }, "`x` is too much", "" },
@@ -86,6 +95,7 @@ reads_every_kind(void **state)
 		"--jobs=7" } };
 	const struct line more = { { "plan", "--set", "a=1", "--set", "a=x=y", "--diag", "github", "--", "-odd",
 		"--json" } };
+	const struct line sizes = { { "shapes", "m", "--gpu-memory", "24GiB", "--gpu-count", "4" } };
 	struct options options;
 	struct arena arena;
 	struct error err;
@@ -113,6 +123,10 @@ reads_every_kind(void **state)
 	assert_false(options.json);
 	assert_int_equal(options.operands.count, 2);
 	assert_string_equal(options.operands.items[0], "-odd");
+	assert_true(parse(&options, &sizes, &arena, &err));
+	assert_int_equal(options.gpu_memory, 24LL << 30);
+	assert_int_equal(options.gpu_count, 4);
+	assert_true(options.gpu_memory_utilization > 0.89 && options.gpu_memory_utilization < 0.91);
 	arena_finish(&arena);
 }
 

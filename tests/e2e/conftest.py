@@ -8,10 +8,28 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import canary  # noqa: E402
 from engine import engine  # noqa: E402,F401 (fixture)
 from hubs import hub, running_hub  # noqa: E402,F401 (fixture)
 from rootfs import base_image  # noqa: E402,F401 (fixture)
 from story import REPO, Story, environment, make_glm, run  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_anywhere(tmp_path_factory):
+    """The canary's last word: nothing that the session said, wrote or started holds its secret."""
+    watcher = canary.Watcher()
+    watcher.thread.start()
+    yield
+    watcher.stop.set()
+    watcher.thread.join()
+    canary.look_at_files(tmp_path_factory.getbasetemp())
+    assert not canary.found, f"{len(canary.found)} places hold the secret: {canary.found[:20]}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    searched = ", ".join(f"{count} {what}" for what, count in canary.searched.items())
+    terminalreporter.write_line(f"canary: looked through {searched}; found in {len(canary.found)}")
 
 
 @pytest.fixture
@@ -31,10 +49,10 @@ def provision(project, tmp_path):
 
 
 @contextlib.contextmanager
-def glm_hub(root, *options):
+def glm_hub(root, *options, **env):
     """The hub with the model of the story."""
     make_glm(root / REPO)
-    with running_hub(root, *options) as running:
+    with running_hub(root, *options, **env) as running:
         yield running
 
 

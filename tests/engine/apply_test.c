@@ -352,6 +352,20 @@ test_failure(void **state)
 	expect_did("build a\nbuild a\n");
 }
 
+/* A target's own time limit ends it alone, and says so. */
+static void
+test_time_limit(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result = run(world, "  a: {rule: step, value: slow, timeout: 300ms}\n  b: {rule: step, value: one}\n", 1, 9);
+
+	assert_int_equal(result.failed, 1);
+	assert_int_equal(result.error.fault, FAULT_TIME_LIMIT);
+	assert_int_equal(result.signal, 0);
+	assert_null(fake_memory_row(&world->memory, "a"));
+	assert_non_null(fake_memory_row(&world->memory, "b"));
+}
+
 static void
 test_swap_settled(void **state)
 {
@@ -697,6 +711,7 @@ main(void)
 		TEST(test_seal_is_broken),
 		TEST(test_early_cut_off),
 		TEST(test_failure),
+		TEST(test_time_limit),
 		TEST(test_swap_settled),
 		TEST(test_need_mended),
 		TEST(test_swap_undone),

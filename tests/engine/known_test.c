@@ -1,6 +1,7 @@
 #include "engine/known.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -241,6 +242,37 @@ test_failures(void **state)
 }
 
 /* Many rows: each is found again, and only new ones are handed out. */
+static void *
+scribble(void *fd)
+{
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(pwrite(*(int *)fd, &i, sizeof i, 0), sizeof i);
+		clock_sleep_ms(2, NULL);
+	}
+	return NULL;
+}
+
+/* Its digest would be that of bytes that it never had at once. */
+static void
+test_moving_file(void **state)
+{
+	struct digest digest;
+	struct world world;
+	pthread_t thread;
+	int fd;
+
+	(void)state;
+	begin(&world);
+	fd = open(world.path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 256 << 20), 0);
+	assert_int_equal(pthread_create(&thread, NULL, scribble, &fd), 0);
+	assert_false(known_digest(&world.known, world.path, false, NULL, &digest, NULL, &world.err));
+	assert_int_equal(world.err.fault, FAULT_INPUT_CHANGED);
+	pthread_join(thread, NULL);
+	close(fd);
+	end(&world);
+}
+
 static void
 test_many(void **state)
 {
@@ -272,7 +304,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hashed_once), cmocka_unit_test(test_sly_edits), cmocka_unit_test(test_replaced_file), cmocka_unit_test(test_streamed),
-		cmocka_unit_test(test_racy_row), cmocka_unit_test(test_failures), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_racy_row), cmocka_unit_test(test_failures), cmocka_unit_test(test_moving_file), cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,7 +158,7 @@ reads_the_models_kinds(void **state)
 	assert_string_equal(a.text_type, "glm4v_text");
 	assert_string_equal(a.dtype, "bfloat16");
 	assert_int_equal(a.dtype_bytes, 2);
-	assert_true(a.vision && a.vision_data_mode && a.pipeline.known && a.pipeline.value == 1 && a.known_type);
+	assert_true(a.vision && number(a.vision_data_mode) == 1 && a.pipeline.known && a.pipeline.value == 1 && a.known_type);
 	assert_int_equal(a.vision_mlp.value, 4096);
 	assert_int_equal(a.vision_out.value, 13696);
 	assert_int_equal(a.missing.count, 0);
@@ -172,7 +172,18 @@ reads_the_models_kinds(void **state)
 	load(*state, "qwen3-30b-a3b", &a);
 	assert_true(a.moe && a.dense_layers.known && a.dense_layers.value == 0);
 	load(*state, "llama-3-8b", &a);
-	assert_false(a.pipeline.known);
+	assert_int_equal(number(a.pipeline), 1);
+	text = "{\"architectures\":[\"BrandNewForCausalLM\"],\"model_type\":\"llama\",\"dtype\":\"bfloat16\"}";
+	assert_true(architecture_read(text, strlen(text), *state, &a, &err));
+	assert_false(a.pipeline.known || a.vision_data_mode.known);
+	assert_string_equal(a.dtype, "bfloat16");
+	/* The spelling of Transformers 5, in the text config of a model that sees. */
+	text = "{\"model_type\":\"glm4v\",\"text_config\":{\"model_type\":\"glm4v_text\",\"dtype\":\"float16\","
+		"\"rope_parameters\":{\"rope_type\":\"default\"},\"max_position_embeddings\":65536}}";
+	assert_true(architecture_read(text, strlen(text), *state, &a, &err));
+	assert_string_equal(a.dtype, "float16");
+	assert_int_equal(a.dtype_bytes, 2);
+	assert_int_equal(number(a.max_position), 65536);
 
 	text = "{\"model_type\":\"mamba2\",\"num_heads\":64,\"n_groups\":8,\"hidden_size\":4096}";
 	assert_true(architecture_read(text, strlen(text), *state, &a, &err));

@@ -156,12 +156,13 @@ says_each_failure(void **state)
 static void
 judges_other_rules(void **state)
 {
-	struct architecture glm, llama;
+	struct architecture glm, other;
 	struct fit_request request;
 	struct fit fit;
 
 	load(*state, "autoglm-phone-9b", &glm);
-	load(*state, "llama-3-8b", &llama);
+	load(*state, "llama-3-8b", &other);
+	other.pipeline = (struct known_number){ 0 };
 
 	/* 12 heads of the encoder are cut unless it is replicated. */
 	request = request_of(8, 1, 1);
@@ -186,7 +187,7 @@ judges_other_rules(void **state)
 
 	/* Nothing is said of other classes' stages, so nothing is concluded. */
 	request = request_of(1, 2, 1);
-	fit_judge(&llama, &request, *state, &fit);
+	fit_judge(&other, &request, *state, &fit);
 	assert_int_equal(fit.verdict, FIT_UNKNOWN);
 	assert_int_equal(fit.missing.count, 1);
 
@@ -199,6 +200,80 @@ judges_other_rules(void **state)
 	request.videos = 0;
 	fit_judge(&glm, &request, *state, &fit);
 	assert_int_equal(fit.verdict, FIT_OK);
+}
+
+static void
+judge_text(struct arena *arena, const char *config, int64_t tp, struct fit *fit)
+{
+	struct fit_request request = request_of(tp, 1, 1);
+	struct architecture architecture;
+	struct error err = { 0 };
+
+	assert_true(architecture_read(config, strlen(config), arena, &architecture, &err));
+	fit_judge(&architecture, &request, arena, fit);
+}
+
+#define LLAMA(vocab, more) \
+	"{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"],\"num_attention_heads\":12,\"num_key_value_heads\":12," \
+	"\"hidden_size\":768,\"num_hidden_layers\":12,\"intermediate_size\":3072,\"vocab_size\":" vocab more "}"
+#define STATES(more) \
+	"{\"model_type\":\"nemotron_h\",\"mamba_num_heads\":128,\"hybrid_override_pattern\":\"M-M*\",\"num_attention_heads\":96," \
+	"\"num_key_value_heads\":8,\"hidden_size\":4096,\"num_hidden_layers\":4,\"intermediate_size\":12288,\"vocab_size\":131072" more "}"
+#define EXPERTS(shared, more) \
+	"{\"model_type\":\"qwen2_moe\",\"num_attention_heads\":16,\"num_key_value_heads\":16,\"hidden_size\":2048,\"num_hidden_layers\":24," \
+	"\"intermediate_size\":5634,\"moe_intermediate_size\":1408,\"shared_expert_intermediate_size\":" shared ",\"num_experts\":60," \
+	"\"vocab_size\":151936" more "}"
+#define SEES(class) \
+	"{\"model_type\":\"qwen2_5_vl\",\"architectures\":[\"" class "\"],\"num_attention_heads\":16,\"num_key_value_heads\":2,\"hidden_size\":2048," \
+	"\"num_hidden_layers\":36,\"intermediate_size\":11008,\"vocab_size\":151936," \
+	"\"vision_config\":{\"depth\":32,\"hidden_size\":1280,\"num_heads\":16,\"intermediate_size\":3420,\"patch_size\":14}}"
+
+/* What a config of few lines comes to: rules R6, R7 and R9 at their edges. */
+static void
+judges_edges(void **state)
+{
+	static const struct {
+		const char *config;
+		int64_t tp;
+		enum fit_verdict verdict;
+		const char *fails;
+		const char *missing; /* one of the keys; "": none is */
+	} cases[] = {
+		/* The vocabulary is rounded up to 64, not to 64 x tp. */
+		{ LLAMA("32001", ""), 3, FIT_OK, "", "" },
+		{ LLAMA("32065", ""), 3, FIT_IMPOSSIBLE, "vocab", "" },
+		{ LLAMA("32065", ""), 4, FIT_OK, "", "" },
+		/* Experts are cut by their own width, and so is what is beside them; their number need not divide. Dense layers count where there are some. */
+		{ EXPERTS("5632", ",\"mlp_only_layers\":[]"), 8, FIT_OK, "", "" },
+		{ EXPERTS("5636", ",\"mlp_only_layers\":[]"), 8, FIT_IMPOSSIBLE, "moe", "" },
+		{ EXPERTS("5632", ",\"mlp_only_layers\":[0]"), 8, FIT_IMPOSSIBLE, "inter", "" },
+		{ EXPERTS("5632", ""), 8, FIT_IMPOSSIBLE, "inter", "" },
+		/* Groups divide, or there is one of them and nothing is quantised. */
+		{ STATES(",\"n_groups\":8"), 8, FIT_UNKNOWN, "", "how a `nemotron_h` is built" },
+		{ STATES(",\"n_groups\":8"), 16, FIT_IMPOSSIBLE, "mamba", "" },
+		{ STATES(",\"n_groups\":1"), 16, FIT_UNKNOWN, "", "how a `nemotron_h` is built" },
+		{ STATES(",\"n_groups\":1,\"quantization_config\":{\"quant_method\":\"fp8\"}"), 4, FIT_IMPOSSIBLE, "mamba", "" },
+		{ STATES(",\"n_groups\":1,\"quantization_config\":{\"quant_method\":\"fp8\"}"), 1, FIT_UNKNOWN, "", "how a `nemotron_h` is built" },
+		{ STATES(",\"n_groups\":8"), 3, FIT_IMPOSSIBLE, "kv,vocab,mamba", "" },
+		{ "{\"model_type\":\"mamba\",\"hidden_size\":768,\"expand\":2,\"num_hidden_layers\":24,\"vocab_size\":50280}", 7, FIT_IMPOSSIBLE, "vocab,mamba",
+			"num_attention_heads" },
+		/* 3420 does not divide by 8: this class need not cut its encoder, that one is not known. */
+		{ SEES("Qwen2_5_VLForConditionalGeneration"), 8, FIT_OK, "", "" },
+		{ SEES("BrandNewForConditionalGeneration"), 8, FIT_UNKNOWN, "",
+			"whether BrandNewForConditionalGeneration supports mm_encoder_tp_mode: data" },
+		{ SEES("BrandNewForConditionalGeneration"), 4, FIT_OK, "", "" },
+		{ SEES("Gemma3ForConditionalGeneration"), 8, FIT_IMPOSSIBLE, "vision", "" },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct fit fit;
+
+		judge_text(*state, cases[i].config, cases[i].tp, &fit);
+		if (fit.verdict != cases[i].verdict || strcmp(failures(&fit, *state), cases[i].fails) != 0)
+			fail_msg("case %zu: %s `%s`", i, fit_verdict_name(fit.verdict), failures(&fit, *state));
+		if (*cases[i].missing && !strings_has(&fit.missing, cases[i].missing))
+			fail_msg("case %zu: `%s` is not missed", i, cases[i].missing);
+	}
 }
 
 static void
@@ -231,6 +306,37 @@ warns_of_quantisation(void **state)
 			fail_msg("group %lld, tp %lld: %zu warnings", (long long)cases[i].group, (long long)cases[i].tp,
 				fit.warning_count);
 		assert_int_equal(fit.verdict, FIT_OK);
+	}
+}
+
+/* Stage D for each method: what one rank holds against the method's own blocks. */
+static void
+warns_by_method(void **state)
+{
+	static const struct {
+		const char *quant;
+		int64_t tp;
+		size_t warnings;
+	} cases[] = {
+		{ "{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}", 4, 0 },
+		{ "{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}", 12, 0 },
+		{ "{\"quant_method\":\"fp8\",\"weight_block_size\":[512,512]}", 4, 2 },
+		{ "{\"quant_method\":\"fp8\",\"weight_block_size\":[128,512]}", 4, 1 },
+		/* Channel-wise: no group to keep whole. */
+		{ "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-1}", 4, 0 },
+		{ "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":512}", 4, 1 },
+		{ "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":512}", 4, 1 },
+		/* Nothing is known of other methods' blocks. */
+		{ "{\"quant_method\":\"bitsandbytes\"}", 4, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *config = arena_printf(*state, LLAMA("32000", ",\"quantization_config\":%s"), cases[i].quant);
+		struct fit fit;
+
+		judge_text(*state, config, cases[i].tp, &fit);
+		if (fit.warning_count != cases[i].warnings || fit.verdict == FIT_TIGHT)
+			fail_msg("case %zu: %zu warnings, %s", i, fit.warning_count, fit_verdict_name(fit.verdict));
 	}
 }
 
@@ -365,6 +471,72 @@ judges_memory(void **state)
 	}
 }
 
+/* The longest request and the number of full ones: what the log of vLLM would say, and never a length at which the dummy video is too short. */
+static void
+finds_the_longest_request(void **state)
+{
+	static const struct {
+		int64_t tp, pp, context;
+		double utilization;
+		int64_t videos;
+		int64_t least, most;            /* longest */
+		int64_t sequences;
+	} cases[] = {
+		/* The recipe for one card: two full requests. */
+		{ 1, 1, 25480, 0.95, 0, 55000, 65536, 2 },
+		/* With video the profile run grows with the context, and below 9553 tokens it fails. */
+		{ 1, 1, 25480, 0.9, -1, 15000, 20000, 0 },
+		{ 1, 1, 25480, 0.86, -1, 0, 0, 0 },
+		{ 1, 1, 25480, 0.86, 0, 1000, 9552, 0 },
+		{ 2, 1, 25480, 0.9, -1, 65536, 65536, 15 },
+		{ 1, 3, 25480, 0.9, -1, 65536, 65536, 32 },
+	};
+	struct architecture architecture;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct fit_request request = request_of(cases[i].tp, cases[i].pp, 1);
+		struct budget budget;
+		struct fit fit;
+
+		request.gpu_memory = USABLE;
+		request.max_model_len = cases[i].context;
+		request.utilization = cases[i].utilization;
+		request.videos = cases[i].videos;
+		fit_judge(&architecture, &request, *state, &fit);
+		if (fit.max_model_len < cases[i].least || fit.max_model_len > cases[i].most || fit.sequences != cases[i].sequences)
+			fail_msg("case %zu: %lld tokens, %lld requests", i, (long long)fit.max_model_len, (long long)fit.sequences);
+		if (fit.max_model_len <= 0 || fit.max_model_len == 65536)
+			continue;
+		/* It fits, and one block more does not. */
+		request.max_model_len = fit.max_model_len;
+		budget_make(&architecture, &request, *state, &budget);
+		assert_true(budget.held + budget.need + budget.activations <= budget.usable);
+		request.max_model_len += 16;
+		budget_make(&architecture, &request, *state, &budget);
+		assert_true(budget.held + budget.need + budget.activations > budget.usable);
+	}
+}
+
+/* On large cards vLLM takes larger batches, and windows of attention keep a batch more. */
+static void
+knows_large_cards(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	struct budget small, large;
+
+	load(*state, "llama-3-8b", &architecture);
+	request.gpu_memory = (uint64_t)(60 * GIB);
+	budget_make(&architecture, &request, *state, &small);
+	request.gpu_memory = (uint64_t)(79 * GIB);
+	budget_make(&architecture, &request, *state, &large);
+	assert_true(large.activations > small.activations + 0.5 * GIB);
+	request.max_num_seqs = 256;
+	budget_make(&architecture, &request, *state, &small);
+	assert_true(near(large.activations - small.activations, 768.0 * 128256 * 4, 1));
+}
+
 /* An estimate that is a little over refuses nothing. */
 static void
 refuses_no_estimate(void **state)
@@ -425,6 +597,53 @@ lists_shapes(void **state)
 		text, "tp 4; tp 2, pp 2; pp 4; 2 x tp 2; 2 x pp 2; pp 3; tp 2; pp 2; 4 x tp 1*; 3 x tp 1*; 2 x tp 1*; tp 1*");
 }
 
+/* GPU 3 is to be kept free: what does so leads, what does not says how many it takes. */
+static void
+keeps_gpus_free(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	const char *text = "";
+	struct fit *fits;
+	size_t count;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	request.gpu_count = 3;
+	request.machine = 4;
+	request.gpu_memory = USABLE;
+	request.max_model_len = 25480;
+	fit_shapes(&architecture, &request, *state, &fits, &count);
+	for (size_t i = 0; i < count && fits[i].verdict != FIT_IMPOSSIBLE; i++)
+		text = arena_printf(*state, "%s%s%s%s%.*s", text, i ? "; " : "", fit_shape_name(&fits[i].shape, *state),
+			fits[i].verdict == FIT_TIGHT ? "*" : "", (int)fits[i].gives_up, "!");
+	assert_string_equal(text,
+		"pp 3; tp 2; pp 2; 3 x tp 1*; 2 x tp 1*; tp 1*; tp 4!; tp 2, pp 2!; pp 4!; 2 x tp 2!; 2 x pp 2!; 4 x tp 1*!");
+}
+
+/* 12 heads of the encoder do not divide by 8, and need not if it is whole on each GPU. */
+static void
+tries_both_encoder_modes(void **state)
+{
+	struct fit_request request = request_of(1, 1, 1);
+	struct architecture architecture;
+	struct fit *fits;
+	size_t count;
+
+	load(*state, "autoglm-phone-9b", &architecture);
+	request.gpu_count = 8;
+	request.encoder_data_mode = false;
+	fit_shapes(&architecture, &request, *state, &fits, &count);
+	for (size_t i = 0; i < count; i++)
+		if (fits[i].shape.tensor_parallel == 8)
+			assert_int_equal(fits[i].verdict, FIT_IMPOSSIBLE);
+	request.encoder_either = true;
+	fit_shapes(&architecture, &request, *state, &fits, &count);
+	assert_int_equal(fits[0].shape.tensor_parallel, 8);
+	assert_int_equal(fits[0].verdict, FIT_OK);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(fits[i].encoder_data, fits[i].shape.tensor_parallel == 8);
+}
+
 static void
 bears_any_numbers(void **state)
 {
@@ -460,6 +679,12 @@ main(void)
 		cmocka_unit_test_setup_teardown(refuses_no_estimate, setup, teardown),
 		cmocka_unit_test_setup_teardown(counts_windows, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_shapes, setup, teardown),
+		cmocka_unit_test_setup_teardown(judges_edges, setup, teardown),
+		cmocka_unit_test_setup_teardown(warns_by_method, setup, teardown),
+		cmocka_unit_test_setup_teardown(finds_the_longest_request, setup, teardown),
+		cmocka_unit_test_setup_teardown(knows_large_cards, setup, teardown),
+		cmocka_unit_test_setup_teardown(keeps_gpus_free, setup, teardown),
+		cmocka_unit_test_setup_teardown(tries_both_encoder_modes, setup, teardown),
 		cmocka_unit_test_setup_teardown(bears_any_numbers, setup, teardown),
 	};
 

@@ -657,6 +657,34 @@ test_old_one_is_waited_for(void **state)
 	assert_non_null(strstr(result.error.text, "within 0.3 s"));
 }
 
+static bool (*remember_intent)(void *self, const struct intent *intent, struct error *err);
+static size_t intents_seen, too_early;
+
+static bool
+look_and_remember(void *self, const struct intent *intent, struct error *err)
+{
+	intents_seen++;
+	too_early += count_instances();
+	return remember_intent(self, intent, err);
+}
+
+/* What is started before its intent is durable is nobody's after a crash. */
+static void
+test_intent_comes_first(void **state)
+{
+	struct world *world = *state;
+	struct apply_result result;
+
+	remember_intent = world->memory.socket.add_intent;
+	world->memory.socket.add_intent = look_and_remember;
+	result = run(world, APPLY, "say=hello", "");
+	expect_ok(&result, 1);
+	assert_true(intents_seen > 0);
+	assert_int_equal(too_early, 0);
+	result = run(world, DESTROY, "say=hello", "");
+	expect_ok(&result, 1);
+}
+
 static void
 test_first_start_fails_clean(void **state)
 {
@@ -1465,6 +1493,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_docker_body, set_up_arena, tear_down_arena),
 		cmocka_unit_test_setup_teardown(test_note_round_trip, set_up_arena, tear_down_arena),
 		cmocka_unit_test_setup_teardown(test_start_look_destroy, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_intent_comes_first, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_swap, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_old_one_comes_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_old_one_is_waited_for, set_up, tear_down),

@@ -20,7 +20,7 @@
 #include "tests/fake/site.h"
 
 #define REQUEST_SIZE ((size_t)4 << 20)
-#define MODELS "{\"object\":\"list\",\"data\":[{\"id\":\"phone\"},{\"id\":\"other\"}]}"
+#define MODELS "{\"object\":\"list\",\"data\":[{\"id\":\"phone\",\"max_model_len\":25480},{\"id\":\"other\"}]}"
 #define ANSWER(content) "{\"choices\":[{\"message\":{\"content\":" content "},\"finish_reason\":\"stop\"}],\"usage\":{\"completion_tokens\":50,\"prompt_tokens\":3354}}"
 
 static const struct rule *const rules[] = { &validate_rule, NULL };
@@ -32,6 +32,7 @@ struct server {
 	int port;
 	int health;
 	const char *models;
+	const char *version; /* NULL: there is no such address */
 	int status;
 	const char *chat;
 	unsigned delay_ms;
@@ -94,6 +95,8 @@ answer(struct server *server, int fd, char *text)
 		for (int i = 0; i < 12; i++)
 			memcpy(lines + (size_t)i * (sizeof line - 1), line, sizeof line);
 		reply(fd, 200, lines);
+	} else if (strncmp(text, "GET /version ", 13) == 0 && server->version) {
+		reply(fd, 200, server->version);
 	} else {
 		reply(fd, 404, "{\"detail\":\"Not Found\"}");
 	}
@@ -209,7 +212,11 @@ test_verdicts(void **state)
 			"------------------------------------------------------------------------\""), 200, NULL },
 		{ "", ANSWER("\"bad \xef\xbf\xbd\""), 200, "could not be decoded" },
 		{ "valid_utf8: false", ANSWER("\"bad \xef\xbf\xbd\""), 200, NULL },
-		{ "", ANSWER("\"bad \xff\""), 200, "not JSON in UTF-8" },
+		{ "", ANSWER("\"bad \xff\""), 200, "check `c`: the answer is not JSON in UTF-8" },
+		{ "", ANSWER("\" \\n\""), 200, "check `c` is suspect: the answer is empty" },
+		{ "", "{\"choices\":[{\"message\":{\"content\":null}}]}", 200, "the answer is empty" },
+		{ "", "{\"choices\":[{\"message\":{\"content\":null,\"reasoning\":\"still thinking\"}}]}", 200, NULL },
+		{ "", "{\"choices\":[{\"message\":{\"content\":null,\"tool_calls\":[{\"id\":\"a\"}]}}]}", 200, NULL },
 		{ "", "{\"choices\":[]}", 200, "no choices" },
 		{ "", "not json", 200, "not JSON" },
 		{ "", "{\"error\":{\"message\":\"too long by far\"}}", 400, "answers 400: too long by far" },
@@ -235,6 +242,44 @@ test_verdicts(void **state)
 		if (!cases[i].words != (result.failed == 0) || (cases[i].words && (result.error.fault != FAULT_NOT_ACCEPTED || !strstr(result.error.text, cases[i].words)
 			|| !strstr(result.error.text, "check `c`"))))
 			fail_msg("case %zu: %u failed: %s", i, result.failed, result.error.text);
+		server_stop(&server);
+		site_finish(&site);
+	}
+}
+
+/* It answers, and not well, or it does not do its work: an answer that came is suspect, whatever else is down. */
+static void
+test_suspect_is_not_down(void **state)
+{
+	static const struct {
+		const char *rest, *chat;
+		int status, health;
+		bool suspect;
+	} cases[] = {
+		{ "", ANSWER("\"\""), 200, 200, true },
+		{ "    checks: [{name: c, prompt: a, expect: {min_tokens: 51}}]\n", ANSWER("\"x\""), 200, 200, true },
+		{ "    checks: [{name: c, prompt: a, expect: {finish_reason: length}}]\n", ANSWER("\"x\""), 200, 200, true },
+		{ "", "{\"error\":\"boom\"}", 500, 200, false },
+		{ "", ANSWER("\"\""), 200, 503, false },
+		{ "", "{\"choices\":[]}", 200, 200, false },
+		{ "    model: nobody\n", ANSWER("\"x\""), 200, 200, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct server server;
+		struct site site;
+		struct apply_result result;
+
+		server_start(&server);
+		site_init(&site, rules);
+		server.chat = cases[i].chat;
+		server.status = cases[i].status;
+		server.health = cases[i].health;
+		result = run(&site, &server, cases[i].rest);
+		assert_int_equal(result.failed, 1);
+		if (!strstr(result.error.text, "is suspect") != !cases[i].suspect)
+			fail_msg("case %zu: %s", i, result.error.text);
 		server_stop(&server);
 		site_finish(&site);
 	}
@@ -304,6 +349,11 @@ test_servers(void **state)
 	} cases[] = {
 		{ 404, MODELS, "    model: phone\n", NULL },
 		{ 503, MODELS, "", "answers 503" },
+		{ 200, MODELS, "    max_model_len: 25480\n    version: 0.12.0\n", NULL },
+		{ 200, MODELS, "    max_model_len: 16384\n", "max_model_len 16384 is expected, and the server has 25480" },
+		{ 200, MODELS, "    model: other\n    max_model_len: 16384\n", "the server does not say" },
+		{ 200, MODELS, "    version: 0.11.2\n", "version `0.11.2` is expected, and the server is `0.12.0`" },
+		{ 404, MODELS, "    version: 0.12.0\n", "answers 404: Not Found" },
 		{ 200, NULL, "", "answers 401: Unauthorized" },
 		{ 200, MODELS, "    model: nobody\n", "model `nobody` is not served" },
 		{ 200, "{\"data\":[]}", "", "a model is not served" },
@@ -328,6 +378,8 @@ test_servers(void **state)
 		site_init(&site, rules);
 		server.health = cases[i].health;
 		server.models = cases[i].models;
+		/* A server without health has no version either. */
+		server.version = cases[i].health == 200 ? "{\"version\":\"0.12.0\"}" : NULL;
 		result = run(&site, &server, cases[i].rest);
 		if (!cases[i].words != (result.failed == 0) || (cases[i].words && !strstr(result.error.text, cases[i].words)))
 			fail_msg("case %zu: %u failed: %s", i, result.failed, result.error.text);
@@ -459,7 +511,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_smoke), cmocka_unit_test(test_verdicts), cmocka_unit_test(test_messages_go_out_as_they_are), cmocka_unit_test(test_image),
+		cmocka_unit_test(test_smoke), cmocka_unit_test(test_verdicts), cmocka_unit_test(test_suspect_is_not_down), cmocka_unit_test(test_messages_go_out_as_they_are), cmocka_unit_test(test_image),
 		cmocka_unit_test(test_servers), cmocka_unit_test(test_nobody_listens), cmocka_unit_test(test_key), cmocka_unit_test(test_bad_parameters),
 		cmocka_unit_test(test_repetition), cmocka_unit_test(test_long_answers),
 	};

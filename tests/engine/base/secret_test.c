@@ -216,6 +216,21 @@ base64_is_found_inside_of_other_text(void **state)
 			}
 }
 
+/* Few texts need the letters in which the two kinds of base64 differ. */
+static void
+base64_with_its_rare_letters(void **state)
+{
+	struct secret secret;
+	struct error err = { 0 };
+
+	(void)state;
+	setenv("RARE", "~~~???~~~???~~~???", 1);
+	assert_true(secret_load(&(struct secret_ref){ .env = "RARE" }, false, &secret, &err));
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	assert_string_equal(redacted("log: fn5+Pz8/fn5+Pz8/fn5+Pz8/"), "log: <RARE>");
+	assert_string_equal(redacted("log: fn5-Pz8_fn5-Pz8_fn5-Pz8_"), "log: <RARE>");
+}
+
 static void
 keys_of_several_lines(void **state)
 {
@@ -473,6 +488,7 @@ main(void)
 		cmocka_unit_test(the_process_is_closed),
 		cmocka_unit_test(all_spellings_are_replaced),
 		cmocka_unit_test(base64_is_found_inside_of_other_text),
+		cmocka_unit_test(base64_with_its_rare_letters),
 		cmocka_unit_test(keys_of_several_lines),
 		cmocka_unit_test(short_values_are_used_but_not_hunted),
 		cmocka_unit_test_setup_teardown(values_of_all_sizes, scratch_setup, scratch_teardown),

@@ -1,0 +1,38 @@
+# Fire: what happens when the program is ended, refused, cut off or fed with rubbish. fire/README.md says what each part proves.
+
+# The program with small pieces, so that a few hundred kB of a download cross as many checkpoints as gigabytes do. All else is the product.
+set(transfer ${CMAKE_SOURCE_DIR}/rules/client)
+add_executable(provision-fire ${CMAKE_SOURCE_DIR}/cli/main.c ${transfer}/transfer.c ${transfer}/transfer_fetch.c ${transfer}/transfer_open.c
+  ${transfer}/transfer_part.c ${transfer}/transfer_crew.c ${transfer}/transfer_lane.c ${transfer}/transfer_pool.c ${transfer}/transfer_salvage.c)
+target_compile_definitions(provision-fire PRIVATE TRANSFER_PIECE=65536u)
+target_link_libraries(provision-fire PRIVATE clilib)
+
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+  foreach(tool strike stand_in)
+    add_executable(${tool} fire/${tool}.c)
+    target_link_libraries(${tool} PRIVATE base)
+  endforeach()
+endif()
+include(fire/fuzz.cmake)
+
+# Power cuts: the recorder, the stat data of a disk that comes back, and a bounded sample of states. All of them: fire/README.md.
+# Without provision_flags: they stand in for functions of the C library, and no sanitizer may stand between.
+foreach(tool cutlog cutstat)
+  add_library(${tool} MODULE fire/${tool}.c)
+  target_compile_definitions(${tool} PRIVATE _GNU_SOURCE)
+  target_compile_options(${tool} PRIVATE -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${PROVISION_WERROR}>:-Werror>)
+  target_link_libraries(${tool} PRIVATE ${CMAKE_DL_LIBS} Threads::Threads)
+endforeach()
+add_test(NAME fire/cut COMMAND ${PROVISION_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/fire/cut --programs ${CMAKE_CURRENT_BINARY_DIR} --seconds 45)
+# That each mutant still fits the sources; killing them all takes minutes: fire/mutate --all.
+add_test(NAME fire/mutants COMMAND ${PROVISION_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/fire/mutate --check)
+set_tests_properties(fire/cut fire/mutants PROPERTIES TIMEOUT 600 ENVIRONMENT "PYTHONDONTWRITEBYTECODE=1")
+
+# Every system call killed or refused: a sample of them. All: fire/sweep --all. A sanitizer would be swept more than the program.
+if(TARGET strike AND NOT PROVISION_SANITIZE)
+  add_test(NAME fire/sweep COMMAND ${PROVISION_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/fire/sweep --seconds 75)
+  add_test(NAME fire/oracle COMMAND ${PROVISION_PYTHON} -m pytest -q -p no:cacheprovider ${CMAKE_CURRENT_SOURCE_DIR}/fire/oracle_test.py)
+  add_test(NAME fire/found COMMAND ${PROVISION_PYTHON} -m pytest -q -p no:cacheprovider ${CMAKE_CURRENT_SOURCE_DIR}/fire/found_test.py)
+  set_tests_properties(fire/sweep fire/oracle fire/found PROPERTIES TIMEOUT 600 ENVIRONMENT
+    "FIRE_TOOLS=${CMAKE_CURRENT_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
+endif()

@@ -393,10 +393,11 @@ static bool
 open_directory(const struct snapshot *snapshot, int *dirfd, struct error *err)
 {
 	const char *dir = snapshot->spec->dir;
+	struct stat st;
 
 	if (!task_adopting(snapshot->task))
 		return path_open_dir(dir, !snapshot_is_in_place(snapshot), dirfd, err);
-	if (access(dir, F_OK) == 0)
+	if (lstat(dir, &st) == 0 || errno != ENOENT)
 		return path_open_dir(dir, false, dirfd, err);
 	fail(err, FAULT_NOT_THERE, "`%s` is not there: all %zu files of `%s` are missing", dir, snapshot->selection.count, snapshot->spec->source);
 	return error_hint(err, "provision apply %s     fetches them", task_target(snapshot->task));

@@ -1,5 +1,6 @@
 #include "preflight.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/arena.h"
@@ -21,10 +22,15 @@
 #define INDEX "model.safetensors.index.json"
 #define SINGLE "model.safetensors"
 
+/* Of all files together, where nothing is known of their headers: what is longer takes a second request. */
+#define FIRST_READS 65536u
+
 /* The files that hold the tensors, and about how long their headers are. */
 struct shards {
 	struct strings names;
 	uint64_t headers[MOST_SHARDS + 1];
+	uint64_t total;       /* bytes of all tensors, if they are too many to be read one by one */
+	bool too_many;
 };
 
 void
@@ -152,14 +158,52 @@ shards_of(const json_t *index, struct shards *shards, struct arena *arena, struc
 	return shards->names.count > 0 || fail(err, FAULT_PROTOCOL, "%s: no weight_map", INDEX);
 }
 
+/* "model-00001-of-00004.safetensors": which of how many. */
+static bool
+is_shard(const char *name, unsigned *number, unsigned *count)
+{
+	int end = 0;
+
+	return sscanf(name, "model-%5u-of-%5u.safetensors%n", number, count, &end) == 2 && end > 0 && !name[end] && *number > 0 &&
+		*number <= *count;
+}
+
+/* A hub's list of files is shorter than an index, and names the same ones; false: it does not, and the index must tell. */
+static bool
+list_shards(struct model *model, struct arena *arena, struct shards *shards)
+{
+	struct hub_listing listing;
+	struct error ignored = { 0 };
+	unsigned number, count, all = 0, found = 0;
+
+	if ((model->source.kind != HUB_HUGGINGFACE && model->source.kind != HUB_MODELSCOPE) ||
+		!hub_list(&model->hub, model->commit, &listing, &ignored))
+		return false;
+	for (size_t i = 0; i < listing.count; i++) {
+		if (!is_shard(listing.files[i].path, &number, &count))
+			continue;
+		if ((all && count != all) || listing.files[i].size == UINT64_MAX)
+			return false;
+		all = count;
+		found++;
+		shards->total += listing.files[i].size;
+		if (found <= MOST_SHARDS)
+			strings_add(&shards->names, arena, listing.files[i].path);
+	}
+	shards->too_many = all > MOST_SHARDS;
+	for (size_t i = 0; i < shards->names.count; i++)
+		shards->headers[i] = FIRST_READS / all > LEAST_READ ? FIRST_READS / all : LEAST_READ;
+	return all > 0 && found == all;
+}
+
 /* `*missing`: the weights are in one file, or not in safetensors at all. */
 static bool
-read_index(
-	struct model *model, struct arena *arena, struct shards *shards, int64_t *total, bool *missing, struct error *err)
+read_index(struct model *model, struct arena *arena, struct shards *shards, bool *missing, struct error *err)
 {
 	struct buf text finally(buf_finish) = { 0 };
 	json_t *index finally(json_release) = NULL;
 	struct hub_file file = unlisted(INDEX);
+	int64_t total;
 
 	buf_init(&text, INDEX_LIMIT);
 	if (!hub_read(&model->hub, model->commit, &file, 0, 0, &text, missing, err))
@@ -169,8 +213,8 @@ read_index(
 	model->bytes += text.size;
 	if (!json_parse(text.data, text.size, INDEX, &index, err) || !shards_of(index, shards, arena, err))
 		return false;
-	if (!json_int_at(index, "metadata.total_size", total) || *total < 0)
-		*total = 0;
+	shards->total = json_int_at(index, "metadata.total_size", &total) && total > 0 ? (uint64_t)total : 0;
+	shards->too_many = shards->names.count > MOST_SHARDS;
 	return true;
 }
 
@@ -179,18 +223,20 @@ measure(struct model *model, struct arena *arena, struct error *err)
 {
 	struct shards shards = { 0 };
 	bool missing = false;
-	int64_t total = 0;
 
-	if (!read_index(model, arena, &shards, &total, &missing, err))
-		return false;
+	if (!list_shards(model, arena, &shards)) {
+		shards = (struct shards){ 0 };
+		if (!read_index(model, arena, &shards, &missing, err))
+			return false;
+	}
 	if (missing) {
 		strings_add(&shards.names, arena, SINGLE);
 		shards.headers[0] = FIRST_READ;
 	}
-	if (shards.names.count > MOST_SHARDS) {
-		if (!total)
+	if (shards.too_many) {
+		if (!shards.total)
 			return fail(err, FAULT_PROTOCOL, "%s: more than %d files and no total_size", INDEX, MOST_SHARDS);
-		model->architecture.weight_bytes = (uint64_t)total;
+		model->architecture.weight_bytes = shards.total;
 		return true;
 	}
 	for (size_t i = 0; i < shards.names.count; i++)

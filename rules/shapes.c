@@ -41,6 +41,7 @@ expand(const char *word, struct arena *arena, const char **text, struct error *e
 static bool
 read_gpus(const char *list, struct arena *arena, const char **json, struct error *err)
 {
+	const bool asked = list != NULL;
 	const char *text = "";
 	json_t *value finally(json_release) = NULL;
 
@@ -53,6 +54,8 @@ read_gpus(const char *list, struct arena *arena, const char **json, struct error
 		list = list[length] ? list + length + 1 : NULL;
 	}
 	value = *text ? json_string(text) : NULL;
+	if (asked && !value)
+		return fail(err, FAULT_USAGE, "`--gpus` names no GPU");
 	if (value)
 		*json = json_text(arena, value, false);
 	return true;

@@ -143,7 +143,8 @@ work(void *context)
 		hash_file(bulk, file, &err);
 		file->fault = err.fault;
 		file->why = err.fault == FAULT_NONE ? NULL : strdup(err.text);
-		atomic_fetch_add(&bulk->ended, 1);
+		if (err.fault != FAULT_INTERRUPTED)
+			atomic_fetch_add(&bulk->ended, 1);
 	}
 	pthread_mutex_lock(&crowd->mutex);
 	crowd->running--;

@@ -34,7 +34,7 @@ struct bulk {
 	uint64_t total;        /* bytes, by the expected sizes */
 
 	_Atomic uint64_t done; /* bytes so far */
-	_Atomic size_t ended;  /* files */
+	_Atomic size_t ended;  /* files that were read, or could not be */
 	atomic_bool halt;      /* set: leave within one block */
 
 	uint32_t *order;       /* the rest is its own */

@@ -15,6 +15,7 @@ struct crew {
 	struct transfer_pool pool;
 	size_t *order;         /* indexes of transfers, the largest first: then no long one is left for the end */
 	size_t count;
+	unsigned threads;      /* that there may be */
 
 	pthread_mutex_t mutex; /* of all below */
 	pthread_cond_t changed;
@@ -65,7 +66,7 @@ fetch_one(struct crew *crew, size_t index, struct http *http, struct error *err)
 
 	transfer->http = http;
 	transfer->cancel = &crew->halt;
-	transfer->pool = http ? &crew->pool : NULL;
+	transfer->pool = http && crew->threads > 1 ? &crew->pool : NULL;
 	ok = transfer_fetch(transfer, &arena, err);
 	pthread_mutex_lock(&crew->mutex);
 	transfer->http = NULL;
@@ -221,7 +222,7 @@ transfer_fetch_all(struct transfer *transfers, size_t count, unsigned connection
 {
 	struct crew crew finally(crew_finish) = { .transfers = transfers, .arena = arena, .culprit = count };
 	pthread_t threads[TRANSFER_MOST_CONNECTIONS];
-	unsigned wanted, started = 0;
+	unsigned started = 0;
 
 	*failed = count;
 	crew.order = arena_array(arena, count + 1, sizeof *crew.order);
@@ -231,9 +232,9 @@ transfer_fetch_all(struct transfer *transfers, size_t count, unsigned connection
 	pthread_mutex_init(&crew.mutex, NULL);
 	pthread_mutex_init(&crew.pool.mutex, NULL);
 	pthread_cond_init(&crew.changed, NULL);
-	wanted = threads_wanted(&crew, connections);
+	crew.threads = threads_wanted(&crew, connections);
 	pthread_mutex_lock(&crew.mutex);
-	while (started < wanted && start(&crew, &threads[started]))
+	while (started < crew.threads && start(&crew, &threads[started]))
 		started++;
 	wait_for_all(&crew, cancel);
 	pthread_mutex_unlock(&crew.mutex);

@@ -64,7 +64,8 @@ lane_at_front(struct lane *lane, struct part *part, bool alone, struct error *er
 	part->held = false;
 	if (free_now) {
 		*lane = (struct lane){ .part = part, .piece = piece, .front = true, .at = part->front };
-		lane->end = alone || part->one_lane ? gap_end(part, piece) : part_piece_end(part, piece);
+		/* Of unknown size it comes in one answer. */
+		lane->end = alone || part->one_lane || part->size == UINT64_MAX ? gap_end(part, piece) : part_piece_end(part, piece);
 		extent = part->pieces[piece].written;
 		part_set_busy(part, piece, true);
 	}

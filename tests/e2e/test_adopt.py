@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import signal
+import time
 
 import pytest
 from hubs import digests, hub, make_model  # noqa: F401 (fixture)
@@ -150,3 +153,24 @@ def test_json_names_the_files(project, hub):  # noqa: F811
     texts = [d["msg"] for d in diagnostics(done)]
     assert any("`LICENSE` is missing" in t for t in texts) and any("`tokenizer.json` is a symbolic link" in t for t in texts), texts
     assert json.dumps(texts).count("2 of 10 files") >= 1, texts
+
+
+def test_interrupt(project):
+    """Gigabytes in hand, a signal lets go at once; nothing is recorded, nothing is altered."""
+    for directory in ("source", "weights"):
+        project.write(f"{directory}/config.json", "{}")
+        with project.path(f"{directory}/model.safetensors").open("wb") as file:
+            os.truncate(file.fileno(), 8 << 30)
+    project.write("sums", "0" * 64 + "  model.safetensors\n" + sha256(b"{}") + "  config.json\n")
+    project.write("provision.yaml", HEAD + "targets:\n  w: {rule: model, source: ./source, checksums: sums, dir: weights}\n")
+    running = project.start("adopt")
+    event = running.wait_for(lambda e: e["type"] == "target_progress" and e["done"] > 0)
+    assert event["stage"] == "verify" and event["total"] == (8 << 30) + 2 and event["unit"] == "bytes", event
+    began = time.monotonic()
+    running.interrupt()
+    done = running.end()
+    assert time.monotonic() - began < 2 and done.code == -signal.SIGINT, done
+    assert not any(deployment["records"] for deployment in json.loads(project.ok("audit", "--json").out))
+    assert not project.path("weights/.provision").exists()
+    for directory in ("source", "weights"):
+        project.path(f"{directory}/model.safetensors").unlink()

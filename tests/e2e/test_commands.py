@@ -395,7 +395,7 @@ def test_environment_is_minimal(project):
     lines = project.read("out").splitlines()
     names = {line.split("=")[0] for line in lines if "=" in line}
     allowed = {"PATH", "HOME", "USER", "TZ", "LANG", "MINE", "PWD", "SHLVL", "_", "OLDPWD", "no_proxy", "NO_PROXY", "XDG_RUNTIME_DIR", "DOCKER_HOST",
-               "PROVISION_RUN", "PROVISION_TARGET", "PROVISION_PROJECT"}
+               "PROVISION_RUN", "PROVISION_TARGET", "PROVISION_PROJECT", "PROVISION_INSTANCE", "SPT_NOENV"}
     assert names <= allowed, names - allowed
     assert "MINE=own" in lines and "PROVISION_TARGET=look" in lines and str(project.root) in lines, lines
     # ls itself has 0, 1, 2 and the directory.

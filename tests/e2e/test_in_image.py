@@ -145,6 +145,8 @@ def test_what_it_makes_belongs_to_the_user(inside):
     for parent in inside.root.parents:
         if parent.stat().st_uid == os.geteuid() and str(parent).startswith("/tmp/"):
             parent.chmod(0o755)
+    # The engine's directory is private to who started it; its socket is for its group.
+    os.chmod(os.path.dirname(socket_path(inside.host)), 0o711)
     group = os.stat(socket_path(inside.host)).st_gid
     done = subprocess.run([BINARY, "apply", "--yes"], cwd=inside.root, env=inside.env, capture_output=True, text=True, timeout=60, user=STRANGER, group=STRANGER,
                           extra_groups=[group])

@@ -69,7 +69,7 @@ def checkpoints(ground):
             raise Broken("database", answer)
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoint'").fetchone():
             return found
-        for (body,) in database.execute("SELECT bytes FROM checkpoint"):
+        for (body,) in database.execute("SELECT bytes FROM checkpoint WHERE key LIKE 'part:%'"):
             fields = unpack(body)
             device, inode, count = (struct.unpack("<q", field)[0] for field in fields[2:5])
             lengths = [struct.unpack("<q", fields[5 + 2 * i])[0] for i in range(count)]

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import time
 
 import oracle
 import pytest
@@ -68,7 +69,11 @@ def fetch(ground, monkeypatch):
 
 
 def linger(ground):
+    before = len(ground.processes())
     subprocess.Popen(["sleep", "60"], env=ground.env)
+    until = time.monotonic() + 10
+    while len(ground.processes()) == before and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def corrupt(ground):

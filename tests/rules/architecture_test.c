@@ -83,6 +83,9 @@ reads_all_spellings(void **state)
 		{ "{\"model_type\":\"x\",\"llm_config\":{\"model_type\":\"qwen2\",\"num_attention_heads\":28,\"num_key_value_heads\":4,\"hidden_size\":3584}}",
 			28, 4, 3584, -1, -1, -1, 128, -1 },
 		{ "{\"model_type\":\"x\",\"thinker_config\":{\"text_config\":{\"num_attention_heads\":28,\"head_dim\":64}}}", 28, 28, -1, -1, -1, -1, 64, -1 },
+		{ "{\"model_type\":\"x\",\"language_config\":{\"model_type\":\"llama\",\"num_attention_heads\":32,\"hidden_size\":4096,\"n_layer\":7}}",
+			32, 32, 4096, 7, -1, -1, 128, -1 },
+		{ "{\"model_type\":\"persimmon\",\"num_attention_heads\":64,\"hidden_size\":4096,\"hidden_size_per_head\":96}", 64, 64, 4096, -1, -1, -1, 96, -1 },
 		/* GLM-4.1V without a text config, and with the class's defaults for what is absent. */
 		{ "{\"model_type\":\"glm4v\",\"max_position_embeddings\":65536,\"num_attention_heads\":32,\"vision_config\":{\"num_heads\":12}}",
 			32, 2, 4096, 40, 13696, 151552, 128, 65536 },

@@ -276,6 +276,25 @@ judges_edges(void **state)
 	}
 }
 
+/* R2: a latent cache has no heads to divide, of the types that vLLM knows for it. */
+static void
+needs_no_kv_heads_for_mla(void **state)
+{
+	static const char *const types[] = { "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_mtp", "kimi_k2", "kimi_linear", "longcat_flash",
+		"pangu_ultra_moe", "pangu_ultra_moe_mtp", "llama" };
+
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		const char *config = arena_printf(*state,
+			"{\"model_type\":\"%s\",\"num_attention_heads\":96,\"num_key_value_heads\":2,\"kv_lora_rank\":512,\"qk_rope_head_dim\":64,"
+			"\"hidden_size\":6144,\"num_hidden_layers\":4,\"intermediate_size\":6144,\"vocab_size\":64}", types[i]);
+		struct fit fit;
+
+		judge_text(*state, config, 3, &fit);
+		if (strcmp(failures(&fit, *state), strcmp(types[i], "llama") == 0 ? "kv,vocab" : "vocab") != 0)
+			fail_msg("%s: %s", types[i], failures(&fit, *state));
+	}
+}
+
 static void
 warns_of_quantisation(void **state)
 {
@@ -680,6 +699,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(counts_windows, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_shapes, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_edges, setup, teardown),
+		cmocka_unit_test_setup_teardown(needs_no_kv_heads_for_mla, setup, teardown),
 		cmocka_unit_test_setup_teardown(warns_by_method, setup, teardown),
 		cmocka_unit_test_setup_teardown(finds_the_longest_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(knows_large_cards, setup, teardown),

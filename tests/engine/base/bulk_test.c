@@ -146,6 +146,7 @@ stops(void **state)
 	assert_int_equal(files[0].fault, FAULT_INTERRUPTED);
 	assert_int_equal(files[1].fault, FAULT_INTERRUPTED);
 	assert_true(bulk.done < (uint64_t)64 << 30);
+	assert_int_equal(bulk.ended, 0);
 	bulk_finish(&bulk);
 }
 

@@ -42,7 +42,7 @@ if(NOT PROVISION_SANITIZE)
   provision_compile_flag(-fno-strict-overflow)
 endif()
 foreach(flag -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,separate-code -Wl,--as-needed
-    -Wl,--no-copy-dt-needed-entries)
+    -Wl,--no-copy-dt-needed-entries -static-libgcc)
   provision_link_flag("${flag}")
 endforeach()
 

@@ -8,7 +8,7 @@
 #include "base/names.h"
 #include "base/pack.h"
 
-#define VERSION "1 " PROVISION_VERSION
+#define VERSION "2 " PROVISION_VERSION
 
 /* What a node's first byte says beside its kind. */
 #define QUOTED 4u
@@ -88,7 +88,7 @@ parsed_pack(const struct source *source, const struct node *root, struct buf *by
 		pack_text(bytes, names_text(&keys, i));
 	pack_bytes(bytes, nodes.data, nodes.size);
 	bytes->truncated |= nodes.truncated;
-	pack_digest(bytes);
+	pack_sum(bytes);
 }
 
 struct unpacking {

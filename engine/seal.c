@@ -13,7 +13,7 @@
 #include "base/strings.h"
 #include "inspect.h"
 
-#define VERSION "3 " PROVISION_VERSION
+#define VERSION "4 " PROVISION_VERSION
 #define MANY_FILES 2000 /* from here on a second thread pays for itself */
 
 static const char *
@@ -420,6 +420,6 @@ seal_make(const struct inspection *inspection, struct buf *bytes)
 	pack_bytes(bytes, making.texts.data, making.texts.size);
 	pack_bytes(bytes, making.counts.data, making.counts.size);
 	pack_bytes(bytes, making.trail.data, making.trail.size);
-	pack_digest(bytes);
+	pack_sum(bytes);
 	return !bytes->truncated && !making.keys.truncated && !making.texts.truncated && !making.trail.truncated && !making.counts.truncated;
 }

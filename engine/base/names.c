@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "siphash.h"
 
 #define FIRST_SLOTS 64
 
@@ -22,62 +23,14 @@ names_finish(struct names *names)
 	*names = (struct names){ 0 };
 }
 
-static uint64_t
-rotate(uint64_t x, unsigned bits)
-{
-	return x << bits | x >> (64 - bits);
-}
-
-static void
-sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[2] += v[3];
-	v[1] = rotate(v[1], 13) ^ v[0];
-	v[3] = rotate(v[3], 16) ^ v[2];
-	v[0] = rotate(v[0], 32);
-	v[2] += v[1];
-	v[0] += v[3];
-	v[1] = rotate(v[1], 17) ^ v[2];
-	v[3] = rotate(v[3], 21) ^ v[0];
-	v[2] = rotate(v[2], 32);
-}
-
-static uint64_t
-load_word(const char *text, size_t size)
-{
-	uint64_t word = 0;
-
-	memcpy(&word, text, size);
-	return word;
-}
-
-/* SipHash-1-3 with the arena's address as key: names come from hubs too, and nobody shall know which ones collide. */
+/* With the arena's address as key: names come from hubs too, and nobody shall know which ones collide. */
 static uint32_t
 hash_of(const struct names *names, const char *text, size_t length)
 {
 	uint64_t key = (uint64_t)(uintptr_t)names->arena * 0x9e3779b97f4a7c15u;
-	uint64_t v[4] = { key ^ 0x736f6d6570736575u, ~key ^ 0x646f72616e646f6du, key ^ 0x6c7967656e657261u,
-		~key ^ 0x7465646279746573u };
-	uint64_t last = (uint64_t)length << 56;
-	size_t at = 0;
+	uint64_t hash = siphash(text, length, key, ~key);
 
-	for (; length - at >= 8; at += 8) {
-		uint64_t word = load_word(text + at, 8);
-
-		v[3] ^= word;
-		sip_round(v);
-		v[0] ^= word;
-	}
-	last |= load_word(text + at, length - at);
-	v[3] ^= last;
-	sip_round(v);
-	v[0] ^= last;
-	v[2] ^= 0xff;
-	for (int i = 0; i < 3; i++)
-		sip_round(v);
-	last = v[0] ^ v[1] ^ v[2] ^ v[3];
-	return (uint32_t)(last ^ last >> 32);
+	return (uint32_t)(hash ^ hash >> 32);
 }
 
 /* The slot that holds the name, or the empty one where it belongs. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "buf.h"
-#include "digest.h"
+#include "siphash.h"
 
 static void
 put_number(unsigned char *to, uint64_t number, size_t count)
@@ -51,27 +51,33 @@ pack_int(struct buf *buf, int64_t value)
 	pack_bytes(buf, bytes, sizeof bytes);
 }
 
-void
-pack_digest(struct buf *buf)
+static void
+sum_up(const void *bytes, size_t size, unsigned char sum[PACK_SUM])
 {
-	struct digest digest;
+	put_number(sum, siphash(bytes, size, 0, 0), PACK_SUM);
+}
 
-	digest_of(buf->data, buf->size, &digest);
-	pack_bytes(buf, digest.bytes, DIGEST_SIZE);
+void
+pack_sum(struct buf *buf)
+{
+	unsigned char sum[PACK_SUM];
+
+	sum_up(buf->data, buf->size, sum);
+	pack_bytes(buf, sum, sizeof sum);
 }
 
 bool
 unpack_sound(const void *bytes, size_t *size)
 {
 	const unsigned char *all = bytes;
-	struct digest digest;
+	unsigned char sum[PACK_SUM];
 	size_t before;
 
-	if (*size < 4 + DIGEST_SIZE)
+	if (*size < 4 + PACK_SUM)
 		return false;
-	before = *size - 4 - DIGEST_SIZE;
-	digest_of(all, before, &digest);
-	if (get_number(all + before, 4) != DIGEST_SIZE || memcmp(all + before + 4, digest.bytes, DIGEST_SIZE) != 0)
+	before = *size - 4 - PACK_SUM;
+	sum_up(all, before, sum);
+	if (get_number(all + before, 4) != PACK_SUM || memcmp(all + before + 4, sum, PACK_SUM) != 0)
 		return false;
 	*size = before;
 	return true;

@@ -20,10 +20,11 @@ void pack_bytes(struct buf *buf, const void *bytes, size_t size);
 void pack_text(struct buf *buf, const char *text); /* packed with its NUL; NULL is a field of length 0, "" one of length 1 */
 void pack_int(struct buf *buf, int64_t value);
 
-/* The digest of all that was packed so far, as the last field. */
-void pack_digest(struct buf *buf);
+/* A sum (siphash.h) of all that was packed so far, as the last field: it finds accidents, not intent. */
+#define PACK_SUM 8
+void pack_sum(struct buf *buf);
 
-/* Whether that digest is there and right: then `*size` is what lies before it. */
+/* Whether that sum is there and right: then `*size` is what lies before it. */
 bool unpack_sound(const void *bytes, size_t *size);
 
 void unpack_init(struct unpack *unpack, const void *bytes, size_t size);

@@ -9,6 +9,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/buf.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/pack.h"
 #include "engine/manifest.h"
 #include "engine/parsed.h"
 
@@ -118,14 +119,16 @@ test_another_text(void **state)
 	assert_null(parsed_unpack(&other, world.bytes.data, world.bytes.size, &world.arena));
 }
 
-/* Give altered bytes a digest that is right. */
+/* Give altered bytes a sum that is right. */
 static void
 forge(char *bytes, size_t size)
 {
-	struct digest digest;
+	struct buf whole finally(buf_finish) = { 0 };
 
-	digest_of(bytes, size - 4 - DIGEST_SIZE, &digest);
-	memcpy(bytes + size - DIGEST_SIZE, digest.bytes, DIGEST_SIZE);
+	buf_init(&whole, size);
+	buf_add(&whole, bytes, size - 4 - PACK_SUM);
+	pack_sum(&whole);
+	memcpy(bytes, whole.data, size);
 }
 
 static void
@@ -143,7 +146,7 @@ test_torn_or_flipped(void **state)
 
 		copy[i / 8] = (char)(copy[i / 8] ^ 1 << i % 8);
 		assert_null(parsed_unpack(&world.sources.items[0], copy, world.bytes.size, &arena));
-		/* The reader behind the digest, too, stays within its bytes. */
+		/* The reader behind the sum, too, stays within its bytes. */
 		forge(copy, world.bytes.size);
 		parsed_unpack(&world.sources.items[0], copy, world.bytes.size, &arena);
 	}

@@ -15,6 +15,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
 #include "engine/base/file.h"
+#include "engine/base/pack.h"
 #include "engine/inspect.h"
 #include "engine/seal.h"
 #include "tests/fake/memory.h"
@@ -126,14 +127,16 @@ test_seal(void **state)
 	rmdir(root);
 }
 
-/* Give altered bytes a digest that is right. */
+/* Give altered bytes a sum that is right. */
 static void
 forge(char *bytes, size_t size)
 {
-	struct digest digest;
+	struct buf whole finally(buf_finish) = { 0 };
 
-	digest_of(bytes, size - 4 - DIGEST_SIZE, &digest);
-	memcpy(bytes + size - DIGEST_SIZE, digest.bytes, DIGEST_SIZE);
+	buf_init(&whole, size);
+	buf_add(&whole, bytes, size - 4 - PACK_SUM);
+	pack_sum(&whole);
+	memcpy(bytes, whole.data, size);
 }
 
 /* What was flipped may read as another seal, but never beyond its bytes. */
@@ -156,7 +159,7 @@ test_flipped_bytes(void **state)
 
 		copy[i / 8] = (char)(copy[i / 8] ^ 1 << i % 8);
 		assert_false(seal_read(&found, copy, bytes.size, &arena));
-		/* The reader behind the digest, too, stays within its bytes. */
+		/* The reader behind the sum, too, stays within its bytes. */
 		forge(copy, bytes.size);
 		if (!seal_read(&found, copy, bytes.size, &arena))
 			continue;

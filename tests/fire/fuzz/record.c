@@ -85,7 +85,7 @@ check_parsed(const uint8_t *data, size_t size)
 
 	buf_init(&bytes, 1 << 20);
 	buf_add(&bytes, data, size);
-	pack_digest(&bytes);
+	pack_sum(&bytes);
 	node = parsed_unpack(source, bytes.data, bytes.size, &arena);
 	if (node)
 		promise(node->height <= NODE_HEIGHT && node->weight <= NODE_WEIGHT && node_json(node, &arena));
@@ -101,7 +101,7 @@ check_seal(const uint8_t *data, size_t size)
 
 	buf_init(&bytes, 1 << 20);
 	buf_add(&bytes, data, size);
-	pack_digest(&bytes);
+	pack_sum(&bytes);
 	if (!seal_read(&seal, bytes.data, bytes.size, &arena))
 		return;
 	promise(seal.source_count > 0 && seal.source_count <= seal.file_count);

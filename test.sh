@@ -24,6 +24,6 @@ configure clang -DCMAKE_C_COMPILER=clang
 configure sanitized -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DPROVISION_SANITIZE=address,undefined
 configure plain -DCMAKE_C_COMPILER=gcc
 
-tests/fire/fuzz/run --jobs "$jobs" 5
+tests/fire/fuzz/run --jobs "$jobs" --seed 1 5
 ctest --test-dir build-test/sanitized --output-on-failure --parallel "$jobs"
 ctest --test-dir build-test/plain --output-on-failure --parallel "$jobs" "$@"

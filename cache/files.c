@@ -39,6 +39,20 @@ files_load(struct sql *sql, struct arena *arena, struct known_file **files, size
 }
 
 bool
+files_one(struct sql *sql, uint64_t device, uint64_t inode, struct known_file *file, bool *found, struct error *err)
+{
+	struct rows rows finally(rows_finish) = { 0 };
+	bool more;
+
+	if (!sql_ask(sql, SQL_FILE_ONE, VALUES(value_bits(device), value_bits(inode)), &rows, err) || !rows_next(&rows, &more, err))
+		return false;
+	if (more && !read_file(&rows, file))
+		return fail(err, FAULT_DATABASE, "`%s`: a known file has no digest", sql->path);
+	*found = more;
+	return true;
+}
+
+bool
 files_save(struct sql *sql, const struct known_file *files, size_t count, struct error *err)
 {
 	for (size_t i = 0; i < count; i++) {

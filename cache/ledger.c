@@ -98,6 +98,17 @@ ledger_files(void *self, struct arena *arena, struct known_file **files, size_t 
 }
 
 static bool
+ledger_file(void *self, uint64_t device, uint64_t inode, struct known_file *file, bool *found, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*found = false;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, files_one(&ledger->database.sql, device, inode, file, found, err));
+	return ok;
+}
+
+static bool
 load_intents(struct sql *sql, const char *deployment, struct arena *arena, struct intent **intents, size_t *count, struct error *err)
 {
 	struct growing found finally(growing_finish) = { .size = sizeof(struct intent) };
@@ -248,6 +259,31 @@ load_durations(struct sql *sql, const char *deployment, struct arena *arena, con
 }
 
 static bool
+load_duration(struct sql *sql, const char *deployment, const char *target, int64_t *ms, bool *found, struct error *err)
+{
+	struct rows rows finally(rows_finish) = { 0 };
+	int64_t id;
+
+	if (!records_deployment(sql, deployment, false, &id, err) ||
+		!sql_ask(sql, SQL_DURATION_ONE, VALUES(value_int(id), value_text(target)), &rows, err) || !rows_next(&rows, found, err))
+		return false;
+	if (*found)
+		*ms = rows_int(&rows, 0);
+	return true;
+}
+
+static bool
+ledger_duration(void *self, const char *deployment, const char *target, int64_t *ms, bool *found, struct error *err)
+{
+	struct ledger *ledger = self;
+	bool ok;
+
+	*found = false;
+	READ_AGAIN_UNLESS_STILL(ledger, ok, err, load_duration(&ledger->database.sql, deployment, target, ms, found, err));
+	return ok;
+}
+
+static bool
 ledger_durations(void *self, const char *deployment, struct arena *arena, const char ***targets, int64_t **ms, size_t *count,
 	struct error *err)
 {
@@ -267,6 +303,7 @@ static const struct memory reading = {
 	.record = ledger_record,
 	.kept = ledger_kept,
 	.files = ledger_files,
+	.file = ledger_file,
 	.intents = ledger_intents,
 	.checkpoint = ledger_checkpoint,
 	.deployments = ledger_deployments,
@@ -274,6 +311,7 @@ static const struct memory reading = {
 	.history = ledger_history,
 	.verify = ledger_verify,
 	.durations = ledger_durations,
+	.duration = ledger_duration,
 };
 
 static void

@@ -44,10 +44,12 @@ static const char *const texts[SQL_COUNT] = {
 			       " rule_version = excluded.rule_version, fingerprint = excluded.fingerprint,"
 			       " output = excluded.output, body = excluded.body",
 
+	[SQL_DURATION_ONE] = "SELECT ms FROM duration WHERE deployment = ?1 AND target = ?2",
 	[SQL_DURATIONS] = "SELECT target, ms FROM duration WHERE deployment = ?1 ORDER BY target",
 	[SQL_PUT_DURATION] = "INSERT INTO duration (deployment, target, ms) VALUES (?1, ?2, ?3)"
 			     " ON CONFLICT (deployment, target) DO UPDATE SET ms = ?3",
 
+	[SQL_FILE_ONE] = "SELECT device, inode, size, mtime_ns, ctime_ns, hashed_ns, digest FROM file WHERE device = ?1 AND inode = ?2",
 	[SQL_FILES] = "SELECT device, inode, size, mtime_ns, ctime_ns, hashed_ns, digest FROM file ORDER BY device, inode",
 	[SQL_PUT_FILE] = "INSERT INTO file (device, inode, size, mtime_ns, ctime_ns, hashed_ns, digest)"
 			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (device, inode) DO UPDATE SET size = ?3,"

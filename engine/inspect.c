@@ -481,7 +481,10 @@ load(struct inspection *inspection, struct error *err)
 
 	if (!load_leftovers(inspection, err))
 		return false;
-	return (seal && seal->changed_count < inspection->graph->count / SCAN_SHARE) || load_records(inspection, err);
+	if (!seal || seal->changed_count >= inspection->graph->count / SCAN_SHARE)
+		return load_records(inspection, err);
+	known_ask_singly(inspection->known);
+	return true;
 }
 
 static bool
@@ -585,7 +588,7 @@ load_for(struct inspection *inspection, const struct target *target, struct erro
 
 	for (uint32_t i = 0; i < target->need_count && ok; i++)
 		ok = load_record(inspection, inspection->graph->needs[target->needs + i], err);
-	return ok && known_load(inspection->known, err);
+	return ok && (inspection->known->singly || known_load(inspection->known, err));
 }
 
 /* Look at one target while nothing changes. */
@@ -610,6 +613,7 @@ look_at(struct inspection *inspection, const struct target *target, bool asked_f
 	look_closely(&work);
 	work.seen->sight_count = (uint32_t)known->trail_count - work.seen->sights;
 	work.seen->elsewhere = known->elsewhere;
+	inspection->looked_in_part |= work.unknown != NULL;
 	if (!is_plain(&work))
 		return;
 	/* Of most targets nothing remains but that they are up to date. */

@@ -76,6 +76,7 @@ struct inspection {
 	struct known *known;
 	struct arena *arena;
 	struct seen *seen;          /* by target id */
+	bool looked_in_part;        /* of some target not all could be looked at: an output that it needs is not known yet */
 	struct record *gone;        /* records of this deployment that the manifest has no more */
 	size_t gone_count;
 	struct intent *intents;     /* left by an earlier run */

@@ -124,6 +124,8 @@ grow_slots(struct known *known)
 		*probe(known, known->files[i].key.device, known->files[i].key.inode) = (uint32_t)i + 1;
 }
 
+static void add(struct known *known, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns);
+
 void
 known_init(struct known *known, const struct memory *memory, struct arena *arena)
 {
@@ -132,21 +134,34 @@ known_init(struct known *known, const struct memory *memory, struct arena *arena
 	grow_slots(known);
 }
 
+void
+known_ask_singly(struct known *known)
+{
+	known->singly = known->memory != NULL;
+}
+
 bool
 known_load(struct known *known, struct error *err)
 {
 	const struct memory *memory = known->memory;
-	struct known_file *loaded;
-	size_t count;
+	struct known_file *loaded, *before = known->files;
+	size_t count, count_before = known->count;
+	bool ours = known->capacity > 0;
 
 	if (!memory)
 		return true;
 	if (!memory->files(memory->self, known->arena, &loaded, &count, err))
 		return false;
 	known->memory = NULL;
+	known->singly = false;
 	known->files = loaded;
 	known->count = known->saved = count;
+	known->capacity = 0;
 	grow_slots(known);
+	for (size_t i = 0; i < count_before; i++)
+		add(known, &before[i].key, &before[i].digest, before[i].hashed_ns);
+	if (ours)
+		free(before);
 	return true;
 }
 
@@ -267,6 +282,20 @@ note(struct known *known, size_t sight)
 	known->trail[known->trail_count++] = (uint32_t)sight;
 }
 
+/* With the mutex held. A memory that cannot be read now leaves the file unknown: it is read instead. */
+static void
+ask(struct known *known, const struct stat_key *key)
+{
+	struct known_file file;
+	struct error ignored;
+	bool found;
+
+	if (*probe(known, key->device, key->inode))
+		return;
+	if (known->memory->file(known->memory->self, key->device, key->inode, &file, &found, &ignored) && found)
+		add(known, &file.key, &file.digest, file.hashed_ns);
+}
+
 /* By stat data if that may be believed, else by reading. */
 static bool
 look(struct known *known, const char *path, bool deep, const atomic_bool *cancel, struct digest *digest, struct stat_key *key, struct error *err)
@@ -279,6 +308,8 @@ look(struct known *known, const char *path, bool deep, const atomic_bool *cancel
 	*key = stat_key_of(&st);
 	if (!deep) {
 		pthread_mutex_lock(&known->mutex);
+		if (known->singly && known->still)
+			ask(known, key);
 		file = find(known, key, granularity(known, path, key->device));
 		if (file) {
 			*digest = file->digest;

@@ -25,6 +25,7 @@ struct known {
 	uint32_t *slots;            /* by device and inode; index + 1 */
 	size_t slot_count;
 	const struct memory *memory; /* where it is loaded from; NULL once that was done */
+	bool singly;                /* until then, the memory is asked for each file while all holds still */
 	struct arena *arena;
 	struct sights sights;       /* paths looked at while all holds still */
 	uint32_t *trail;            /* each such look, in order: index of its sight */
@@ -47,6 +48,9 @@ void known_init(struct known *known, const struct memory *memory, struct arena *
 
 /* Read the memory, unless that was done: on the loop's thread, before anything is asked or added. */
 bool known_load(struct known *known, struct error *err);
+
+/* Few files will be looked at: ask the memory for each of them, while all holds still and on the loop's thread. */
+void known_ask_singly(struct known *known);
 void known_finish(struct known *known);
 
 /* SHA-256 of a regular file. `deep` reads it in any case. */

@@ -291,9 +291,13 @@ static bool
 begin_run(struct loop *loop, struct error *err)
 {
 	const struct memory *memory = loop->inspection->memory;
+	struct known *known = loop->inspection->known;
 
-	known_hold_still(loop->inspection->known, false);
-	return known_load(loop->inspection->known, err) && memory->save_checkpoint(memory->self, SEAL_KEY, NULL, 0, err) &&
+	known_hold_still(known, false);
+	/* Workers ask the memory for nothing: what they will look at must be known, and was looked at while planning, or is loaded now. */
+	if ((!known->singly || loop->inspection->looked_in_part) && !known_load(known, err))
+		return false;
+	return memory->save_checkpoint(memory->self, SEAL_KEY, NULL, 0, err) &&
 	       memory->begin_run(memory->self, &loop->options->run, err);
 }
 

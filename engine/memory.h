@@ -100,6 +100,7 @@ struct memory {
 	bool (*record)(void *self, const char *deployment, const char *target, struct arena *arena, struct row **row, struct error *err); /* NULL: none */
 	bool (*kept)(void *self, const char *deployment, struct arena *arena, struct row **rows, size_t *count, struct error *err); /* records put aside */
 	bool (*files)(void *self, struct arena *arena, struct known_file **files, size_t *count, struct error *err); /* one ordered scan */
+	bool (*file)(void *self, uint64_t device, uint64_t inode, struct known_file *file, bool *found, struct error *err); /* one of them */
 	bool (*intents)(void *self, const char *deployment, struct arena *arena, struct intent **intents, size_t *count, struct error *err);
 	bool (*checkpoint)(void *self, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err); /* NULL: none */
 	bool (*deployments)(void *self, struct arena *arena, const char ***names, size_t *count, struct error *err);
@@ -107,6 +108,8 @@ struct memory {
 	bool (*history)(void *self, const char *run, struct arena *arena, struct history_entry **entries, size_t *count, struct error *err); /* NULL: all */
 	bool (*verify)(void *self, struct arena *arena, struct history_entry *head, char head_hash[DIGEST_HEX], size_t *runs, struct error *err); /* recomputes the chain: E0911 */
 	bool (*durations)(void *self, const char *deployment, struct arena *arena, const char ***targets, int64_t **ms, size_t *count, struct error *err); /* last successful build of each target */
+
+	bool (*duration)(void *self, const char *deployment, const char *target, int64_t *ms, bool *found, struct error *err); /* one of them */
 
 	/* Writing; NULL in a memory opened for reading. Each call is one durable transaction. */
 	bool (*begin_run)(void *self, const struct run_info *run, struct error *err);

@@ -4,6 +4,8 @@
 
 #include "base/arena.h"
 
+#define SCAN_SHARE 8 /* with more than one of so many targets stale, all durations are read at once */
+
 /* What stands in the way of a target: its own refusal, or that of one it needs. */
 enum standing { STANDING_CLEAR, STANDING_REFUSED, STANDING_BEHIND };
 
@@ -11,10 +13,8 @@ struct making {
 	struct plan *plan;
 	const struct inspection *inspection;
 	unsigned char *standing;  /* by target id */
-	const char **timed;       /* targets with a known duration */
-	int64_t *times;
-	size_t timed_count;
-	uint32_t *time_of;        /* by target id: index into times, NO_NAME if there is none */
+	int64_t *times;           /* by target id */
+	bool *timed;              /* whether it is known */
 };
 
 static enum standing
@@ -69,10 +69,8 @@ kind_of(const struct seen *seen, const struct target *target, enum standing stan
 static void
 expect_duration(const struct making *making, struct action *action)
 {
-	uint32_t time = making->time_of ? making->time_of[action->target->id] : NO_NAME;
-
-	if (time != NO_NAME) {
-		action->duration = making->times[time];
+	if (making->timed[action->target->id]) {
+		action->duration = making->times[action->target->id];
 		action->from_history = true;
 	} else if (action->seen->detail) {
 		action->duration = action->seen->detail->cost.duration;
@@ -218,32 +216,55 @@ sum_up(const struct making *making)
 	plan->cost.duration = longest_path(making);
 }
 
+static uint32_t
+count_stale(const struct inspection *inspection)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < inspection->graph->count; i++)
+		count += inspection->seen[i].wanted && inspection->seen[i].reason != REASON_NONE;
+	return count;
+}
+
+/* Each by itself, where they are few. */
+static bool
+ask_for_times(struct making *making, struct error *err)
+{
+	const struct inspection *inspection = making->inspection;
+	const struct memory *memory = inspection->memory;
+	bool found;
+
+	for (uint32_t i = 0; i < inspection->graph->count; i++) {
+		if (!inspection->seen[i].wanted || inspection->seen[i].reason == REASON_NONE)
+			continue;
+		if (!memory->duration(memory->self, inspection->manifest->name, inspection->graph->targets[i].name, &making->times[i], &found, err))
+			return false;
+		making->timed[i] = found;
+	}
+	return true;
+}
+
+/* All in one scan. */
 static bool
 load_times(struct making *making, struct error *err)
 {
 	const struct inspection *inspection = making->inspection;
 	const struct memory *memory = inspection->memory;
+	const char **targets;
+	int64_t *times;
+	size_t count;
 
-	if (!memory->durations(memory->self, inspection->manifest->name, inspection->arena, &making->timed, &making->times, &making->timed_count, err))
+	if (!memory->durations(memory->self, inspection->manifest->name, inspection->arena, &targets, &times, &count, err))
 		return false;
-	making->time_of = arena_array(inspection->arena, inspection->graph->count + 1, sizeof *making->time_of);
-	memset(making->time_of, 0xff, (inspection->graph->count + 1) * sizeof *making->time_of);
-	for (size_t i = 0; i < making->timed_count; i++) {
-		uint32_t id = names_find(&inspection->graph->names, making->timed[i]);
+	for (size_t i = 0; i < count; i++) {
+		uint32_t id = names_find(&inspection->graph->names, targets[i]);
 
-		if (id < inspection->graph->count)
-			making->time_of[id] = (uint32_t)i;
+		if (id >= inspection->graph->count)
+			continue;
+		making->times[id] = times[i];
+		making->timed[id] = true;
 	}
 	return true;
-}
-
-static bool
-anything_stale(const struct inspection *inspection)
-{
-	for (uint32_t i = 0; i < inspection->graph->count; i++)
-		if (inspection->seen[i].wanted && inspection->seen[i].reason != REASON_NONE)
-			return true;
-	return false;
 }
 
 bool
@@ -251,14 +272,18 @@ plan_make(struct plan *plan, const struct inspection *inspection, struct arena *
 {
 	const struct graph *graph = inspection->graph;
 	struct making making = { .plan = plan, .inspection = inspection, .standing = arena_alloc(arena, graph->count + 1) };
+	uint32_t stale;
 
 	*plan = (struct plan){
 		.inspection = inspection,
 		.actions = arena_array(arena, graph->count + inspection->gone_count + 1, sizeof *plan->actions),
 		.verdict = VERDICT_FEASIBLE,
 	};
+	making.times = arena_array(arena, graph->count + 1, sizeof *making.times);
+	making.timed = arena_array(arena, graph->count + 1, sizeof *making.timed);
 	/* History is read only where something will run: a no-op spares it. */
-	if (anything_stale(inspection) && !load_times(&making, err))
+	stale = count_stale(inspection);
+	if (stale > 0 && !(stale < graph->count / SCAN_SHARE ? ask_for_times : load_times)(&making, err))
 		return false;
 	add_gone(&making);
 	for (uint32_t i = 0; i < graph->count; i++)

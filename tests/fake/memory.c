@@ -101,6 +101,14 @@ kept(void *self, const char *deployment, struct arena *arena, struct row **rows,
 }
 
 static bool
+one_file(void *self, uint64_t device, uint64_t inode, struct known_file *file, bool *found, struct error *err)
+{
+	(void)self, (void)device, (void)inode, (void)file, (void)err;
+	*found = false;
+	return true;
+}
+
+static bool
 files(void *self, struct arena *arena, struct known_file **list, size_t *count, struct error *err)
 {
 	(void)self;
@@ -120,6 +128,14 @@ intents(void *self, const char *deployment, struct arena *arena, struct intent *
 	*list = arena_array(arena, memory->intent_count + 1, sizeof **list);
 	memcpy(*list, memory->intents, memory->intent_count * sizeof **list);
 	*count = memory->intent_count;
+	return true;
+}
+
+static bool
+one_duration(void *self, const char *deployment, const char *target, int64_t *ms, bool *found, struct error *err)
+{
+	(void)self, (void)deployment, (void)target, (void)ms, (void)err;
+	*found = false;
 	return true;
 }
 
@@ -268,9 +284,11 @@ fake_memory_init(struct fake_memory *memory)
 		.record = one_record,
 		.kept = kept,
 		.files = files,
+		.file = one_file,
 		.intents = intents,
 		.checkpoint = checkpoint,
 		.durations = durations,
+		.duration = one_duration,
 		.begin_run = begin_run,
 		.end_run = end_run,
 		.commit = commit,

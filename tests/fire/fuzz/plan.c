@@ -106,6 +106,16 @@ has_record(const struct item *item)
 	return item->existed && item->recorded && item->check_before == item->check;
 }
 
+/* A need that gave a product gives a verdict now: what is seen of it is not what was. */
+static bool
+needs_another_kind(const struct world *world, const struct item *item)
+{
+	for (unsigned i = 0; i < world->count; i++)
+		if ((needs_of(item, false) >> i & 1) && world->items[i].check != world->items[i].check_before)
+			return true;
+	return false;
+}
+
 static enum reason
 reason_of(const struct world *world, unsigned id)
 {
@@ -124,7 +134,7 @@ reason_of(const struct world *world, unsigned id)
 		return REASON_DEPENDENCY;
 	if (item->value != item->value_before || item->from != item->from_before)
 		return REASON_PARAMETER_CHANGED;
-	if (need_changes || needs_of(item, false) != needs_of(item, true))
+	if (need_changes || needs_of(item, false) != needs_of(item, true) || needs_another_kind(world, item))
 		return REASON_DEPENDENCY;
 	if (item->check)
 		return item->refuses ? REASON_OUTPUT_DIFFERS : REASON_NONE;

@@ -23,8 +23,10 @@ site_finish(struct site *site)
 bool
 site_docker(struct site *site, struct error *err)
 {
-	if (!site->has_docker && !docker_init(&site->docker, "auto", site->cancel, site->arena, err))
+	if (!site->has_docker && !docker_init(&site->docker, "auto", site->cancel, site->arena, err)) {
+		docker_finish(&site->docker);
 		return false;
+	}
 	site->has_docker = true;
 	return true;
 }

@@ -1,9 +1,11 @@
 """Killed at the worst moments, by SIGKILL and by Ctrl-C: the next apply finishes, fetches nothing verified again and leaves no orphan."""
 
+import contextlib
 import http.server
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -94,6 +96,12 @@ def big_hub(tmp_path):
         yield hub
 
 
+def is_remembered(project, name):
+    """Whether a checkpoint speaks of the file: it is written once a piece is synced."""
+    with contextlib.closing(sqlite3.connect(f"file:{project / '.provision' / 'cache.db'}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT count(*) FROM checkpoint WHERE key LIKE 'part:%' AND key LIKE ?", (f"%/{name}",)).fetchone()[0] > 0
+
+
 def stop_in_the_middle(hub, project, tmp_path, how):
     """Apply until the hub trickles and everything else is there; then end it."""
     (project / "provision.yaml").write_text(WEIGHTS)
@@ -104,6 +112,7 @@ def stop_in_the_middle(hub, project, tmp_path, how):
     running = Running(["apply", "--yes"], project, env)
     running.wait_for(lambda e: e["type"] == "target_progress" and e.get("done", 0) >= PIECE)
     wait_until((project / "model" / SMALL).exists)
+    wait_until(lambda: is_remembered(project, BIG))
     how(running)
     ended = running.end()
     assert not (project / "model" / BIG).exists()

@@ -117,6 +117,11 @@ def _permitted(entry):
     return entry.partition(b"=")[0].decode(errors="replace") in _variables
 
 
+def _secret_entries(pid):
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return [entry for entry in file.read().split(b"\0") if holds(entry) and not _permitted(entry)]
+
+
 class Watcher:
     """Samples the processes of the machine while the session lasts."""
 
@@ -140,9 +145,12 @@ class Watcher:
         searched["processes"] += self.looks[pid] == 1
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             look(line := file.read(), f"command line of {pid}: {line[:40]}")
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            entries = [entry for entry in file.read().split(b"\0") if holds(entry) and not _permitted(entry)]
-        if entries and int(pid) != os.getpid() and not _is_provision(pid) and _started_by_provision(pid):
+        entries = _secret_entries(pid)
+        if not entries or int(pid) == os.getpid() or _is_provision(pid) or not _started_by_provision(pid):
+            return
+        # Between fork and exec a child has the environment of provision: what it has itself is there for longer.
+        entries = _secret_entries(pid)
+        if entries:
             found.append(f"environment of {pid}, {line[:40]}: {[entry.partition(b'=')[0] for entry in entries]}")
 
 

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "arena.h"
@@ -17,7 +16,7 @@
 #include "path.h"
 
 #define BLOCK ((size_t)1 << 20)
-#define TICK_NS 50000000L
+#define TICK_MS 50
 #define MOST_THREADS 256u
 #define SPARED ((uint64_t)64 << 20) /* smaller files push nothing out, and are not looked at for it */
 #define SAMPLES 64u
@@ -194,13 +193,7 @@ static void
 wait_for_all(struct crowd *crowd, void (*tick)(void *self), void *self)
 {
 	while (crowd->running > 0) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += TICK_NS;
-		until.tv_sec += until.tv_nsec / 1000000000L;
-		until.tv_nsec %= 1000000000L;
-		pthread_cond_timedwait(&crowd->ended, &crowd->mutex, &until);
+		clock_wait_ms(&crowd->ended, &crowd->mutex, TICK_MS);
 		if (!tick)
 			continue;
 		pthread_mutex_unlock(&crowd->mutex);

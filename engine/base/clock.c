@@ -87,3 +87,16 @@ clock_sleep_ms(int64_t ms, const atomic_bool *cancel)
 		nanosleep(&time, NULL);
 	}
 }
+
+void
+clock_wait_ms(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)(ms / 1000);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(condition, mutex, &until);
+}

@@ -1,6 +1,7 @@
 /* clock.h - times: nanoseconds since 1970 for what is recorded, monotonic milliseconds for what is measured. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -18,3 +19,6 @@ const char *clock_hms(struct arena *arena, int64_t ns);
 
 /* Sleep, in pieces of 100 ms at most, until the time is over or `*cancel` is set (may be NULL). */
 void clock_sleep_ms(int64_t ms, const atomic_bool *cancel);
+
+/* Wait for a condition, its mutex held, at most so long: whoever waits looks himself at what has changed. */
+void clock_wait_ms(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t ms);

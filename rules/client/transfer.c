@@ -343,22 +343,6 @@ fetch_with(struct transfer *transfer, struct http *http, const struct place_of_f
 	return false;
 }
 
-static bool
-needs_http(const struct transfer *transfer)
-{
-	for (size_t i = 0; i < transfer->source_count; i++)
-		if (transfer->sources[i].url)
-			return !transfer->http;
-	return false;
-}
-
-static void
-finish_own(struct http *http)
-{
-	if (http->session)
-		http_finish(http);
-}
-
 const char *
 transfer_key(const struct digest *sha256, const char *dir, const char *name, struct arena *arena)
 {
@@ -372,7 +356,7 @@ bool
 transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err)
 {
 	struct place_of_file place finally(place_finish) = { .dirfd = -1 };
-	struct http own finally(finish_own) = { 0 };
+	struct http own finally(http_finish) = { 0 };
 	enum standing standing;
 
 	if (transfer->checksum.kind == CHECKSUM_NONE || transfer->source_count == 0)
@@ -388,7 +372,7 @@ transfer_fetch(struct transfer *transfer, struct arena *arena, struct error *err
 		return adopt(transfer);
 	if (standing == STANDING_OTHER && !transfer->replace)
 		return in_the_way(transfer, err);
-	if (needs_http(transfer) && !http_init(&own, transfer->cancel, err))
+	if (!transfer->http && transfer_has_url(transfer) && !http_init(&own, transfer->cancel, err))
 		return false;
 	return fetch_with(transfer, transfer->http ? transfer->http : &own, &place, arena, err);
 }

@@ -1,10 +1,11 @@
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "transfer.h"
+#include "transfer_fetch.h"
 #include "transfer_pool.h"
 
 #define LOOK_MS 50
@@ -83,17 +84,12 @@ fetch_one(struct crew *crew, size_t index, struct http *http, struct error *err)
 static bool
 wait_for_work(struct crew *crew)
 {
-	struct timespec until;
 	bool more;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += LOOK_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&crew->mutex);
 	more = crew->busy > 0 && !crew->halt;
 	if (more)
-		pthread_cond_timedwait(&crew->changed, &crew->mutex, &until);
+		clock_wait_ms(&crew->changed, &crew->mutex, LOOK_MS);
 	pthread_mutex_unlock(&crew->mutex);
 	return more;
 }
@@ -101,27 +97,16 @@ wait_for_work(struct crew *crew)
 static bool
 needs_http(const struct crew *crew)
 {
-	for (size_t i = 0; i < crew->count; i++) {
-		const struct transfer *transfer = &crew->transfers[crew->order[i]];
-
-		for (size_t j = 0; j < transfer->source_count; j++)
-			if (transfer->sources[j].url)
-				return true;
-	}
+	for (size_t i = 0; i < crew->count; i++)
+		if (transfer_has_url(&crew->transfers[crew->order[i]]))
+			return true;
 	return false;
-}
-
-static void
-finish_http(struct http *http)
-{
-	if (http->session)
-		http_finish(http);
 }
 
 static void
 work(struct crew *crew)
 {
-	struct http http finally(finish_http) = { 0 };
+	struct http http finally(http_finish) = { 0 };
 	struct error err = { 0 };
 	bool remote = needs_http(crew), more = true;
 	size_t index;
@@ -159,13 +144,7 @@ static void
 wait_for_all(struct crew *crew, const atomic_bool *cancel)
 {
 	while (crew->running > 0) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += LOOK_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000L;
-		until.tv_nsec %= 1000000000L;
-		pthread_cond_timedwait(&crew->changed, &crew->mutex, &until);
+		clock_wait_ms(&crew->changed, &crew->mutex, LOOK_MS);
 		if (cancel && *cancel)
 			crew->halt = true;
 	}

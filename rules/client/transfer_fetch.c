@@ -449,3 +449,12 @@ transfer_from_path(struct part *part, const struct transfer_source *source, stru
 		return part_take_cloned(part, err);
 	return copy_file(part, fd, source->path, err);
 }
+
+bool
+transfer_has_url(const struct transfer *transfer)
+{
+	for (size_t i = 0; i < transfer->source_count; i++)
+		if (transfer->sources[i].url)
+			return true;
+	return false;
+}

@@ -15,3 +15,6 @@ bool transfer_lend_a_hand(struct part *part, struct http *http, struct arena *ar
 
 /* Fill the part from a file on this machine. */
 bool transfer_from_path(struct part *part, const struct transfer_source *source, struct error *err);
+
+/* Whether any of its sources is asked over a network. */
+bool transfer_has_url(const struct transfer *transfer);

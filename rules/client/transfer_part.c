@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "engine/base/clock.h"
 #include "engine/base/units.h"
 
 #define PARTS ".provision/parts"
@@ -364,14 +364,8 @@ part_advance(struct part *part, struct error *err)
 void
 part_wait(struct part *part)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += WAIT_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&part->mutex);
-	pthread_cond_timedwait(&part->changed, &part->mutex, &until);
+	clock_wait_ms(&part->changed, &part->mutex, WAIT_MS);
 	pthread_mutex_unlock(&part->mutex);
 }
 

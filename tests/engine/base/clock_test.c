@@ -119,6 +119,22 @@ sleep_can_be_cancelled(void **state)
 	assert_true(clock_monotonic_ms() - start < 5000);
 }
 
+/* Nobody wakes it: it comes back after its time, with the mutex held, and not before. */
+static void
+a_wait_ends(void **state)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+	int64_t start = clock_monotonic_ms();
+
+	(void)state;
+	pthread_mutex_lock(&mutex);
+	while (clock_monotonic_ms() - start < 60)
+		clock_wait_ms(&condition, &mutex, 30);
+	assert_int_not_equal(pthread_mutex_trylock(&mutex), 0);
+	pthread_mutex_unlock(&mutex);
+}
+
 int
 main(void)
 {
@@ -127,6 +143,7 @@ main(void)
 		cmocka_unit_test(local_times_carry_their_offset),
 		cmocka_unit_test(clocks_go_forward),
 		cmocka_unit_test(sleep_can_be_cancelled),
+		cmocka_unit_test(a_wait_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

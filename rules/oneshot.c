@@ -13,6 +13,7 @@
 #include "tree.h"
 
 #define INTENT "container-in-" /* the engine's name follows */
+#define BEHIND_MS 50
 
 static const char *
 directory_of(struct task *task, const char *name)
@@ -22,12 +23,14 @@ directory_of(struct task *task, const char *name)
 	return path_join(arena, path_join(arena, task_state_dir(task), "runtime"), name);
 }
 
-/* Time left, as a request takes it; false if there is none. */
+/* Time left, as a request takes it; false if there is none. A request ends a moment behind the deadline, never before it: then it is known what ended it. */
 static bool
 left(const struct shot *shot, int64_t *ms)
 {
-	*ms = shot->deadline ? shot->deadline - clock_monotonic_ms() : 0;
-	return !shot->deadline || *ms > 0;
+	int64_t now = clock_monotonic_ms();
+
+	*ms = shot->deadline ? shot->deadline - now + BEHIND_MS : 0;
+	return !shot->deadline || now < shot->deadline;
 }
 
 static bool

@@ -51,16 +51,6 @@ fill_outcome(struct loop *loop, struct worker *worker, enum result result, struc
 	outcome->keep_old = old && (worker->rule->settle || swap_sheds(loop, old, outcome->record, worker->rule, &left));
 }
 
-static size_t
-list_length(const struct worker *list)
-{
-	size_t count = 0;
-
-	for (; list; list = list->next)
-		count++;
-	return count;
-}
-
 static void
 finish_builds(struct loop *loop)
 {
@@ -72,7 +62,7 @@ finish_builds(struct loop *loop)
 	list = loop_take_done(loop);
 	if (!list)
 		return;
-	outcomes = arena_array(loop->arena, list_length(list), sizeof *outcomes);
+	outcomes = arena_array(loop->arena, worker_list_length(list), sizeof *outcomes);
 	for (struct worker *worker = list; worker; worker = worker->next)
 		if (!worker->same)
 			fill_outcome(loop, worker, loop_result(loop, worker), &outcomes[count++]);

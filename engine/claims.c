@@ -2,6 +2,7 @@
 
 #include "base/arena.h"
 #include "base/finding.h"
+#include "base/strings.h"
 #include "link.h"
 
 /* A claim that stands, in a list of those with the same kind and name. */
@@ -38,12 +39,6 @@ param_place(const struct target *target, const char *param)
 	return node_get(target->node, param) ? node_place(target->node, param) : target->at;
 }
 
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 /* What is not known yet may turn out to be the same. */
 static bool
 are_alike(const struct linking *linking, const struct target *a, const struct target *b)
@@ -51,7 +46,7 @@ are_alike(const struct linking *linking, const struct target *a, const struct ta
 	if (a->rule != b->rule)
 		return false;
 	for (const struct param *param = a->rule->params; param->name; param++)
-		if (!param->unhashed && !same_text(params_text(param, a->spec, linking->scratch), params_text(param, b->spec, linking->scratch)))
+		if (!param->unhashed && !text_equal(params_text(param, a->spec, linking->scratch), params_text(param, b->spec, linking->scratch)))
 			return a->pending || b->pending;
 	return true;
 }

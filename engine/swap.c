@@ -100,12 +100,9 @@ finish_shedding(struct loop *loop)
 	struct outcome *outcomes;
 	size_t count = 0;
 
-	for (struct worker *worker = list; worker; worker = worker->next)
-		count++;
-	if (count == 0)
+	if (!list)
 		return;
-	outcomes = arena_array(loop->arena, count, sizeof *outcomes);
-	count = 0;
+	outcomes = arena_array(loop->arena, worker_list_length(list), sizeof *outcomes);
 	for (struct worker *worker = list; worker; worker = worker->next) {
 		enum result result = loop_result(loop, worker);
 

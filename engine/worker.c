@@ -209,3 +209,13 @@ worker_free(struct worker *worker)
 	arena_finish(&worker->arena);
 	free(worker);
 }
+
+size_t
+worker_list_length(const struct worker *list)
+{
+	size_t count = 0;
+
+	for (; list; list = list->next)
+		count++;
+	return count;
+}

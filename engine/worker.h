@@ -43,3 +43,6 @@ struct worker {
 struct worker *worker_new(enum work_kind kind, const struct inspection *inspection, const struct target *target, const char *name,
 	const struct rule *rule, const struct record *record, const char *run, struct desk *desk, int64_t grace);
 void worker_free(struct worker *worker);
+
+/* How many there are from this one on. */
+size_t worker_list_length(const struct worker *list);

@@ -12,13 +12,6 @@
 #include "engine/base/version.h"
 #include "engine/task.h"
 
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* A device specification of NVIDIA's, as its toolkit writes it. */
 static bool
 has_specification(const char *path)

@@ -118,33 +118,23 @@ wait_for(struct docker *docker, struct task *task, const char *container, int64_
 	}
 }
 
-static const char *
-last_line(struct arena *arena, const struct buf *text)
-{
-	size_t size = text->size;
-	size_t from;
-
-	while (size > 0 && strchr("\r\n ", text->data[size - 1]))
-		size--;
-	for (from = size; from > 0 && text->data[from - 1] != '\n';)
-		from--;
-	return size > from ? arena_copy_bytes(arena, text->data + from, size - from) : "it said nothing";
-}
-
 /* Start it, wait, take its output. */
 static bool
 run_in(struct docker *docker, struct task *task, const char *container, struct capture *capture, struct error *err)
 {
-	struct arena *arena = task_arena(task);
+	const struct buf *said = &capture->out;
+	const char *line;
 	int64_t code;
 
 	if (!docker_start(docker, container, err) || !wait_for(docker, task, container, &code, err))
 		return false;
 	if (!docker_logs(docker, container, false, "", take_output, capture, err))
 		return false;
-	if (code != 0)
-		return fail(err, FAULT_COMMAND, "exit status %lld: %s", (long long)code,
-			last_line(arena, capture->last.size ? &capture->last : &capture->out));
+	if (code != 0) {
+		said = capture->last.size ? &capture->last : said;
+		line = text_last_line(task_arena(task), said->data, said->size);
+		return fail(err, FAULT_COMMAND, "exit status %lld: %s", (long long)code, line ? line : "it said nothing");
+	}
 	if (capture->out.truncated)
 		return fail(err, FAULT_TOO_LARGE, "it printed more than %u bytes", OUTPUT_LIMIT);
 	return true;

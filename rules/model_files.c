@@ -156,13 +156,6 @@ sum_of(const struct snapshot *snapshot, const struct fetched *fetched)
 	return sum;
 }
 
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* What runs that were killed while they wrote the list have left beside it: nobody holds its lock. */
 static void
 clear_leftovers(const char *directory)

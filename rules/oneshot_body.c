@@ -13,20 +13,6 @@
 #define CLOSED_MEMORY (INT64_C(4) << 30)
 #define MOST_GROUPS 64
 
-static void
-set(json_t *object, const char *key, json_t *value)
-{
-	if (!value || json_object_set_new(object, key, value) != 0)
-		out_of_memory();
-}
-
-static void
-append(json_t *list, json_t *value)
-{
-	if (!value || json_array_append_new(list, value) != 0)
-		out_of_memory();
-}
-
 /* Bytes that are no UTF-8 cannot be said to the engine. */
 static bool
 append_text(json_t *list, const char *text, struct error *err)
@@ -35,7 +21,7 @@ append_text(json_t *list, const char *text, struct error *err)
 
 	if (!value)
 		return fail(err, FAULT_ENCODING, "`%s` is not valid UTF-8, which a container's command and environment must be", text);
-	append(list, value);
+	json_push(list, value);
 	return true;
 }
 
@@ -46,15 +32,15 @@ add_words(const struct shot *shot, json_t *body, struct error *err)
 	const struct pairs *env = shot->spec->env;
 	json_t *cmd = json_array(), *entry = json_array(), *variables = json_array();
 
-	set(body, "Entrypoint", entry);
-	set(body, "Cmd", cmd);
-	set(body, "Env", variables);
+	json_put(body, "Entrypoint", entry);
+	json_put(body, "Cmd", cmd);
+	json_put(body, "Env", variables);
 	for (size_t i = 0; shot->spec->argv[i]; i++)
 		if (!append_text(i == 0 ? entry : cmd, shot->spec->argv[i], err))
 			return false;
 	/* Images on CUDA's base ask for all GPUs, and a default runtime of NVIDIA's grants it: who asked for none gets none. */
 	if (!shot->spec->gpus && !(env && pairs_get(env, "NVIDIA_VISIBLE_DEVICES")))
-		append(variables, json_string("NVIDIA_VISIBLE_DEVICES=void"));
+		json_push(variables, json_string("NVIDIA_VISIBLE_DEVICES=void"));
 	for (size_t i = 0; env && i < env->count; i++)
 		if (!append_text(variables, arena_printf(arena, "%s=%s", env->items[i].key, env->items[i].value), err))
 			return false;
@@ -69,10 +55,10 @@ add_user(const struct shot *shot, json_t *body, json_t *config)
 	gid_t list[MOST_GROUPS];
 	int count = getgroups(MOST_GROUPS, list);
 
-	set(body, "User", shot->rootless ? json_string("0:0") : json_sprintf("%u:%u", geteuid(), getegid()));
+	json_put(body, "User", shot->rootless ? json_string("0:0") : json_sprintf("%u:%u", geteuid(), getegid()));
 	for (int i = 0; !shot->rootless && i < count; i++)
-		append(groups, json_sprintf("%u", list[i]));
-	set(config, "GroupAdd", groups);
+		json_push(groups, json_sprintf("%u", list[i]));
+	json_put(config, "GroupAdd", groups);
 }
 
 static bool
@@ -82,7 +68,7 @@ add_mount(json_t *mounts, const char *source, const char *target, bool readonly,
 
 	if (!mount)
 		return fail(err, FAULT_ENCODING, "`%s` is not valid UTF-8, which a path in a container must be", source);
-	append(mounts, mount);
+	json_push(mounts, mount);
 	return true;
 }
 
@@ -92,7 +78,7 @@ add_mounts(const struct shot *shot, json_t *config, struct error *err)
 	const struct oneshot *spec = shot->spec;
 	json_t *mounts = json_array();
 
-	set(config, "Mounts", mounts);
+	json_put(config, "Mounts", mounts);
 	for (size_t i = 0; i < spec->mount_count; i++)
 		if (!add_mount(mounts, spec->mounts[i].path, spec->mounts[i].path, spec->mounts[i].readonly, err))
 			return false;
@@ -104,23 +90,23 @@ add_limits(const struct shot *shot, json_t *body, json_t *config)
 {
 	const struct oneshot *spec = shot->spec;
 
-	set(config, "PidsLimit", json_integer(spec->closed ? CLOSED_PIDS_LIMIT : PIDS_LIMIT));
+	json_put(config, "PidsLimit", json_integer(spec->closed ? CLOSED_PIDS_LIMIT : PIDS_LIMIT));
 	if (spec->init)
-		set(config, "Init", json_true());
+		json_put(config, "Init", json_true());
 	if (spec->closed) {
-		set(config, "Memory", json_integer(CLOSED_MEMORY));
-		set(config, "ReadonlyRootfs", json_true());
-		set(config, "Tmpfs", json_pack("{s:s}", "/tmp", "mode=1777"));
+		json_put(config, "Memory", json_integer(CLOSED_MEMORY));
+		json_put(config, "ReadonlyRootfs", json_true());
+		json_put(config, "Tmpfs", json_pack("{s:s}", "/tmp", "mode=1777"));
 	}
 	if (!spec->network) {
-		set(body, "NetworkDisabled", json_true());
-		set(config, "NetworkMode", json_string("none"));
+		json_put(body, "NetworkDisabled", json_true());
+		json_put(config, "NetworkMode", json_string("none"));
 	}
 	if (spec->gpus)
-		set(config, "DeviceRequests", docker_gpu_request(shot->docker->podman, spec->gpus));
+		json_put(config, "DeviceRequests", docker_gpu_request(shot->docker->podman, spec->gpus));
 	/* Another driver's log may not be readable. Podman keeps its logs in a form of its own. */
 	if (!shot->docker->podman)
-		set(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "2"));
+		json_put(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "2"));
 }
 
 static void
@@ -128,7 +114,7 @@ add_labels(const struct shot *shot, json_t *body)
 {
 	struct task *task = shot->task;
 
-	set(body, "Labels", json_pack("{s:s,s:s,s:s,s:s,s:s}", "provision.project", task_project(task), "provision.deployment", task_deployment(task),
+	json_put(body, "Labels", json_pack("{s:s,s:s,s:s,s:s,s:s}", "provision.project", task_project(task), "provision.deployment", task_deployment(task),
 		"provision.target", task_target(task), "provision.run", task_run(task), "provision.role", shot->spec->role));
 }
 
@@ -141,7 +127,7 @@ oneshot_body(const struct shot *shot, json_t **body, struct error *err)
 
 	if (!made)
 		return fail(err, FAULT_ENCODING, "`%s` is not valid UTF-8, which a path in a container must be", spec->workdir);
-	set(made, "HostConfig", config);
+	json_put(made, "HostConfig", config);
 	if (!add_words(shot, made, err) || !add_mounts(shot, config, err))
 		return false;
 	if (spec->as_caller)

@@ -86,15 +86,11 @@ take(void *context, bool is_stderr, const char *bytes, size_t size)
 }
 
 static const char *
-last_line(struct arena *arena, const struct buf *text)
+said_last(struct arena *arena, const struct buf *text)
 {
-	size_t size = text->size, from;
+	const char *line = text_last_line(arena, text->data, text->size);
 
-	while (size > 0 && strchr("\r\n ", text->data[size - 1]))
-		size--;
-	for (from = size; from > 0 && text->data[from - 1] != '\n';)
-		from--;
-	return size > from ? arena_copy_bytes(arena, text->data + from, size - from) : "it said nothing";
+	return line ? line : "it said nothing";
 }
 
 /* The verdict rests on config.json alone, as without `in_image`; who asked for more is told why there is no more. */
@@ -176,14 +172,14 @@ judge_output(const struct preflight *spec, const struct architecture *ours, cons
 {
 	struct arena *arena = task_arena(task);
 	json_t *answer finally(json_release) = NULL;
-	const char *line = last_line(arena, &capture->out);
+	const char *line = said_last(arena, &capture->out);
 	struct error ignored;
 
 	if (ended->timed_out)
 		warn_unasked(spec, task, arena_printf(arena, "it gave no answer within %s", units_show_duration(arena, ANSWER_MS)));
 	else if (!text_starts(line, MARK) || !json_parse(line + strlen(MARK), strlen(line + strlen(MARK)), "answer", &answer, &ignored))
 		warn_unasked(spec, task, arena_printf(arena, "its python3 ended with status %d: %s", ended->exit_code,
-			last_line(arena, capture->err.size ? &capture->err : &capture->out)));
+			said_last(arena, capture->err.size ? &capture->err : &capture->out)));
 	else
 		judge_answer(spec, ours, answer, task);
 }

@@ -17,20 +17,6 @@
 const char *const service_ipc_modes[] = { "private", "host", "shareable", "none", NULL };
 const char *const service_restart_policies[] = { "no", "on-failure", "unless-stopped", NULL };
 
-static void
-set(json_t *object, const char *key, json_t *value)
-{
-	if (!value || json_object_set_new(object, key, value) != 0)
-		out_of_memory();
-}
-
-static void
-append(json_t *list, json_t *value)
-{
-	if (!value || json_array_append_new(list, value) != 0)
-		out_of_memory();
-}
-
 static json_t *
 environment_of(const struct service *spec, const struct instance *instance, struct arena *arena)
 {
@@ -38,9 +24,9 @@ environment_of(const struct service *spec, const struct instance *instance, stru
 
 	/* Images on CUDA's base ask for all GPUs, and a default runtime of NVIDIA's grants it: who asked for none gets none. */
 	if (!instance->gpus.count && !pairs_get(&spec->env, "NVIDIA_VISIBLE_DEVICES"))
-		append(env, json_string("NVIDIA_VISIBLE_DEVICES=void"));
+		json_push(env, json_string("NVIDIA_VISIBLE_DEVICES=void"));
 	for (size_t i = 0; i < spec->env.count; i++)
-		append(env, json_string(arena_printf(arena, "%s=%s", spec->env.items[i].key, spec->env.items[i].value)));
+		json_push(env, json_string(arena_printf(arena, "%s=%s", spec->env.items[i].key, spec->env.items[i].value)));
 	return env;
 }
 
@@ -51,7 +37,7 @@ mounts_of(const struct service *spec)
 	const struct mount *items = spec->mounts.items;
 
 	for (size_t i = 0; i < spec->mounts.count; i++)
-		append(mounts, json_pack("{s:s,s:s,s:s,s:b}", "Type", "bind", "Source", items[i].source, "Target", items[i].target, "ReadOnly",
+		json_push(mounts, json_pack("{s:s,s:s,s:s,s:b}", "Type", "bind", "Source", items[i].source, "Target", items[i].target, "ReadOnly",
 			(int)items[i].readonly));
 	return mounts;
 }
@@ -64,7 +50,7 @@ ulimits_of(const struct service *spec)
 
 	for (size_t i = 0; i < spec->ulimits.count; i++)
 		if (service_ulimit(spec->ulimits.items[i].value, &soft, &hard))
-			append(limits, json_pack("{s:s,s:I,s:I}", "Name", spec->ulimits.items[i].key, "Soft", (json_int_t)soft, "Hard", (json_int_t)hard));
+			json_push(limits, json_pack("{s:s,s:I,s:I}", "Name", spec->ulimits.items[i].key, "Soft", (json_int_t)soft, "Hard", (json_int_t)hard));
 	return limits;
 }
 
@@ -76,15 +62,15 @@ host_config_of(const struct service *spec, const struct instance *instance, cons
 		"SecurityOpt", "no-new-privileges", "CapDrop", "ALL", "Init", 1, "PidsLimit", PIDS_LIMIT, "PortBindings", port, "HostIp", address,
 		"HostPort", arena_printf(arena, "%lld", (long long)instance->port));
 
-	set(config, "Mounts", mounts_of(spec));
-	set(config, "Ulimits", ulimits_of(spec));
+	json_put(config, "Mounts", mounts_of(spec));
+	json_put(config, "Ulimits", ulimits_of(spec));
 	if (spec->shm_size)
-		set(config, "ShmSize", json_integer(spec->shm_size));
+		json_put(config, "ShmSize", json_integer(spec->shm_size));
 	if (instance->gpus.count)
-		set(config, "DeviceRequests", docker_gpu_request(podman, &instance->gpus));
+		json_put(config, "DeviceRequests", docker_gpu_request(podman, &instance->gpus));
 	/* Podman knows no max-file, and keeps its logs in a form of its own. */
 	if (!podman)
-		set(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "5"));
+		json_put(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "5"));
 	return config;
 }
 
@@ -99,18 +85,18 @@ service_docker_body(const struct service *spec, const struct instance *instance,
 		return false;
 	cmd = json_array();
 	for (size_t i = 0; i < argv.count; i++)
-		append(cmd, json_string(argv.items[i]));
+		json_push(cmd, json_string(argv.items[i]));
 	json_t *made = json_pack("{s:s,s:o,s:o,s:{s:{}},s:I,s:o}", "Image", instance->image, "Cmd", cmd, "Env", environment_of(spec, instance, arena),
 		"ExposedPorts", port, "StopTimeout", (json_int_t)((instance->stop_timeout + 999) / 1000), "HostConfig",
 		host_config_of(spec, instance, port, podman, arena));
 	if (!made)
 		return fail(err, FAULT_ENCODING, "a value for the container is not valid UTF-8");
 	if (spec->user)
-		set(made, "User", json_string(spec->user));
+		json_put(made, "User", json_string(spec->user));
 	json_t *labels = json_object();
 	for (size_t i = 0; i < spec->labels.count; i++)
-		set(labels, spec->labels.items[i].key, json_string(spec->labels.items[i].value));
-	set(made, "Labels", labels);
+		json_put(labels, spec->labels.items[i].key, json_string(spec->labels.items[i].value));
+	json_put(made, "Labels", labels);
 	*body = made;
 	return true;
 }
@@ -121,13 +107,13 @@ add_labels(struct site *site, json_t *body, const struct instance *instance)
 {
 	json_t *labels = json_object_get(body, "Labels");
 
-	set(labels, "provision.project", json_string(task_project(site->task)));
-	set(labels, "provision.deployment", json_string(task_deployment(site->task)));
-	set(labels, "provision.target", json_string(task_target(site->task)));
-	set(labels, "provision.run", json_string(instance->run));
-	set(labels, "provision.key", json_string(instance->key));
-	set(labels, "provision.replica", json_string(arena_printf(site->arena, "%lld", (long long)instance->replica)));
-	set(labels, "provision.tag", json_string(instance->tag));
+	json_put(labels, "provision.project", json_string(task_project(site->task)));
+	json_put(labels, "provision.deployment", json_string(task_deployment(site->task)));
+	json_put(labels, "provision.target", json_string(task_target(site->task)));
+	json_put(labels, "provision.run", json_string(instance->run));
+	json_put(labels, "provision.key", json_string(instance->key));
+	json_put(labels, "provision.replica", json_string(arena_printf(site->arena, "%lld", (long long)instance->replica)));
+	json_put(labels, "provision.tag", json_string(instance->tag));
 }
 
 static bool
@@ -203,7 +189,7 @@ docker_start_instance(struct site *site, const struct service *spec, struct inst
 		!service_docker_body(spec, instance, site->docker.podman, site->arena, &body, err))
 		return false;
 	for (size_t i = 0; i < secrets.count; i++)
-		append(json_object_get(body, "Env"), json_string(arena_printf(site->arena, "%s=%s", secrets.items[i].key, secrets.items[i].value)));
+		json_push(json_object_get(body, "Env"), json_string(arena_printf(site->arena, "%s=%s", secrets.items[i].key, secrets.items[i].value)));
 	add_labels(site, body, instance);
 	if (!docker_create(&site->docker, instance->name, body, &instance->id, err))
 		return explain_start(instance, site->arena, err);

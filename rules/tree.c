@@ -19,13 +19,6 @@
 #define DEEPEST 64
 #define MOST_ENTRIES 1000000
 
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static int
 compare(const void *a, const void *b)
 {

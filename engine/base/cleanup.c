@@ -12,6 +12,14 @@ close_fd(int *fd)
 }
 
 void
+close_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+	*dir = NULL;
+}
+
+void
 free_text(char **text)
 {
 	free(*text);

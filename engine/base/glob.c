@@ -154,13 +154,6 @@ is_directory(const char *path, bool follow)
 	return fstatat(AT_FDCWD, path, &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* All of the directory at once, so that no descriptor stays open on the way down. What is not there, or no directory, holds nothing. */
 static bool
 list(struct arena *arena, const char *directory, struct strings *names, struct error *err)

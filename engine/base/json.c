@@ -175,3 +175,17 @@ json_quote(struct buf *buf, const char *text)
 	}
 	buf_char(buf, '"');
 }
+
+void
+json_put(json_t *object, const char *key, json_t *value)
+{
+	if (!value || json_object_set_new(object, key, value) != 0)
+		out_of_memory();
+}
+
+void
+json_push(json_t *list, json_t *value)
+{
+	if (!value || json_array_append_new(list, value) != 0)
+		out_of_memory();
+}

@@ -34,3 +34,7 @@ const char *json_text(struct arena *arena, const json_t *value, bool sorted);
 
 /* Append a quoted JSON string; bad UTF-8 becomes U+FFFD. */
 void json_quote(struct buf *buf, const char *text);
+
+/* Give a value to an object or a list; NULL for want of memory, or no room, ends the program. */
+void json_put(json_t *object, const char *key, json_t *value);
+void json_push(json_t *list, json_t *value);

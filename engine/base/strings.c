@@ -44,6 +44,18 @@ pairs_get(const struct pairs *pairs, const char *key)
 	return NULL;
 }
 
+const char *
+text_last_line(struct arena *arena, const char *text, size_t size)
+{
+	size_t from;
+
+	while (size > 0 && strchr("\r\n ", text[size - 1]))
+		size--;
+	for (from = size; from > 0 && text[from - 1] != '\n';)
+		from--;
+	return size > from ? arena_copy_bytes(arena, text + from, size - from) : NULL;
+}
+
 bool
 text_equal(const char *a, const char *b)
 {

@@ -32,6 +32,9 @@ void pairs_set(struct pairs *pairs, struct arena *arena, const char *key, const 
 /* NULL if there is none. */
 const char *pairs_get(const struct pairs *pairs, const char *key);
 
+/* The last line that holds anything, without blanks behind it; NULL: there is none. */
+const char *text_last_line(struct arena *arena, const char *text, size_t size);
+
 bool text_equal(const char *a, const char *b); /* NULL equals NULL alone */
 bool text_starts(const char *text, const char *prefix);
 bool text_ends(const char *text, const char *suffix);

@@ -104,13 +104,6 @@ is_bookkeeping(const char *name)
 	return false;
 }
 
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 struct walk {
 	struct hub *hub;
 	struct hub_files *files;

@@ -110,13 +110,6 @@ lock(int fd)
 	return fcntl(fd, F_OFD_SETLK, &range) == 0 || errno != EAGAIN;
 }
 
-static void
-close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static bool
 rename_leftover(const struct part *part, const char *name)
 {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/arena.h"
+#include "engine/base/cleanup.h"
 #include "engine/base/strings.h"
 
 static void
@@ -120,6 +121,27 @@ words_of_a_shell(void **state)
 	arena_finish(&arena);
 }
 
+static void
+last_lines(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *last; /* NULL: there is none */
+	} cases[] = {
+		{ "", NULL }, { "\n", NULL }, { " \r\n ", NULL }, { "one", "one" }, { "one\n", "one" }, { "one\ntwo \r\n\n", "two" }, { "one\n two", " two" },
+	};
+	struct arena arena finally(arena_finish) = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *last = text_last_line(&arena, cases[i].text, strlen(cases[i].text));
+
+		assert_true(text_equal(last, cases[i].last));
+	}
+	/* Only so many bytes count. */
+	assert_string_equal(text_last_line(&arena, "one\ntwo", 3), "one");
+}
+
 int
 main(void)
 {
@@ -128,6 +150,7 @@ main(void)
 		cmocka_unit_test(comparing),
 		cmocka_unit_test(utf8_as_defined),
 		cmocka_unit_test(words_of_a_shell),
+		cmocka_unit_test(last_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

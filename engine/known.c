@@ -124,7 +124,31 @@ grow_slots(struct known *known)
 		*probe(known, known->files[i].key.device, known->files[i].key.inode) = (uint32_t)i + 1;
 }
 
-static void add(struct known *known, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns);
+/* The first row that is added makes the list ours: until then it is the arena's. */
+static void
+grow_files(struct known *known)
+{
+	size_t capacity = known->count + known->count / 2 + 64;
+	bool ours = known->capacity > 0;
+	struct known_file *files = ours ? xrealloc(known->files, capacity * sizeof *files) : xmalloc(capacity * sizeof *files);
+
+	if (!ours && known->count > 0)
+		memcpy(files, known->files, known->count * sizeof *files);
+	known->files = files;
+	known->capacity = capacity;
+}
+
+/* With the mutex held. A row that changes is appended anew: rows before `saved` are as the memory has them. */
+static void
+add(struct known *known, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns)
+{
+	if (known->count >= known->capacity)
+		grow_files(known);
+	known->files[known->count++] = (struct known_file){ .key = *key, .hashed_ns = hashed_ns, .digest = *digest };
+	if (2 * (known->count + 8) > known->slot_count)
+		grow_slots(known);
+	*probe(known, key->device, key->inode) = (uint32_t)known->count;
+}
 
 void
 known_init(struct known *known, const struct memory *memory, struct arena *arena)
@@ -174,32 +198,6 @@ known_finish(struct known *known)
 	free(known->slots);
 	if (known->slot_count)
 		pthread_mutex_destroy(&known->mutex);
-}
-
-/* The first row that is added makes the list ours: until then it is the arena's. */
-static void
-grow_files(struct known *known)
-{
-	size_t capacity = known->count + known->count / 2 + 64;
-	bool ours = known->capacity > 0;
-	struct known_file *files = ours ? xrealloc(known->files, capacity * sizeof *files) : xmalloc(capacity * sizeof *files);
-
-	if (!ours && known->count > 0)
-		memcpy(files, known->files, known->count * sizeof *files);
-	known->files = files;
-	known->capacity = capacity;
-}
-
-/* With the mutex held. A row that changes is appended anew: rows before `saved` are as the memory has them. */
-static void
-add(struct known *known, const struct stat_key *key, const struct digest *digest, int64_t hashed_ns)
-{
-	if (known->count >= known->capacity)
-		grow_files(known);
-	known->files[known->count++] = (struct known_file){ .key = *key, .hashed_ns = hashed_ns, .digest = *digest };
-	if (2 * (known->count + 8) > known->slot_count)
-		grow_slots(known);
-	*probe(known, key->device, key->inode) = (uint32_t)known->count;
 }
 
 static bool

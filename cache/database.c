@@ -393,8 +393,13 @@ database_check(struct database *database, bool quick, struct error *err)
 
 	if (!sql_answer(sql, quick ? "PRAGMA quick_check(1)" : "PRAGMA integrity_check(1)", answer, sizeof answer, err))
 		return false;
+	if (sql_unread(sql, answer, err))
+		return false;
 	if (strcmp(answer, "ok") != 0) {
-		fail(err, FAULT_DATABASE, "`%s` is damaged: %s", sql->path, answer);
+		/* The first line says which database, and there is but one. */
+		const char *second = strchr(answer, '\n');
+
+		fail(err, FAULT_DATABASE, "`%s` is damaged: %s", sql->path, second ? second + 1 : answer);
 		return error_hint(err, "nothing was changed: keep the file, and let --cache name another one meanwhile");
 	}
 	if (!sql_answer(sql, "PRAGMA foreign_key_check", answer, sizeof answer, err))

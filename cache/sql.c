@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -181,6 +182,21 @@ spare_owners(void)
 
 	if (vfs && vfs->iVersion >= 3)
 		vfs->xSetSystemCall(vfs, "fchown", (sqlite3_syscall_ptr)give_to);
+}
+
+bool
+sql_unread(struct sql *sql, const char *complaint, struct error *err)
+{
+	static const char named[] = "error code=";
+	const char *code = strstr(complaint, named);
+
+	if (!code || (atoi(code + strlen(named)) & 0xff) != SQLITE_IOERR)
+		return false;
+	errno = errno_of_files(sql->db);
+	if (errno == 0)
+		errno = EIO;
+	fail_errno(err, "`%s`: %s", sql->path, sqlite3_errstr(SQLITE_IOERR));
+	return true;
 }
 
 bool

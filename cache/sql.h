@@ -115,6 +115,9 @@ bool sql_script(struct sql *sql, const char *text, struct error *err);
 /* The first column of the first row of a fixed text, as text ("" if there is none). */
 bool sql_answer(struct sql *sql, const char *text, char *answer, size_t size, struct error *err);
 
+/* Whether a check of the database complains of a page that could not be read, not of one that is wrong; then err says why. */
+bool sql_unread(struct sql *sql, const char *complaint, struct error *err);
+
 /* Run a statement that gives no rows. */
 bool sql_run(struct sql *sql, enum statement id, const struct value *values, size_t count, struct error *err);
 

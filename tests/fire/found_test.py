@@ -20,6 +20,7 @@ FOUND = {
     "a lock that cannot be looked at counts as in the way": ("first", "newfstatat,fstat", r"\.provision/lock", 0, "EIO", True),
     "the cause is lost behind SQLite's tidying up": ("first", "pwrite64,write,openat,unlink", r"\.provision/cache\.db.*-wal", 3, "EDQUOT", True),
     "a disk that cannot read counts as a malformed database": ("first", "pread64", r"\.provision/cache\.db", 4, "EIO", True),
+    "a page that cannot be read counts as damaged": ("resume", "pread64", r"\.provision/cache\.db", -1, "EIO", True),
     "a file that cannot be looked into counts as no pickle": ("first", "pread64", "work/model/tokenizer.json", 0, "EIO", False),
     "a part that cannot be looked at counts as taken away": ("first", "newfstatat", r"work/model/.*\.part", 1, "ENOMEM", False),
     "an output that cannot be looked at is no longer ours": ("destroy-again", "newfstatat", "work/built.list", -1, "EIO", False),

@@ -11,19 +11,8 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
+#include "port_table.h"
 #include "procfs.h"
-
-#define LISTENING 0x0A /* TCP_LISTEN as /proc/net/tcp writes it */
-#define LISTENERS 16   /* several sockets may share a port (SO_REUSEPORT, two families) */
-
-/* What the tables of the kernel say of one local port. */
-struct port_table {
-	struct in6_addr address; /* IPv4 is mapped; all zero: any */
-	unsigned port;
-	unsigned long inodes[LISTENERS]; /* of sockets that listen */
-	size_t count;
-	bool lingering;          /* connections that are closed but not forgotten */
-};
 
 struct search {
 	const struct port_table *table;
@@ -32,71 +21,6 @@ struct search {
 	pid_t holder;                  /* 0: nobody that can be seen */
 	bool is_ours;
 };
-
-static bool
-is_any(const struct in6_addr *address)
-{
-	static const struct in6_addr mapped_any = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
-
-	return IN6_IS_ADDR_UNSPECIFIED(address) || memcmp(address, &mapped_any, sizeof mapped_any) == 0;
-}
-
-static struct in6_addr
-map_ipv4(uint32_t address)
-{
-	struct in6_addr mapped = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
-
-	memcpy(mapped.s6_addr + 12, &address, sizeof address);
-	return mapped;
-}
-
-/* `text`: 8 hex digits for IPv4, 32 for IPv6, each group of 8 in the order of the host's bytes. */
-static bool
-read_address(const char *text, struct in6_addr *address)
-{
-	uint32_t words[4];
-	size_t length = strlen(text);
-
-	for (size_t i = 0; i < length / 8 && i < 4; i++)
-		if (sscanf(text + 8 * i, "%8x", &words[i]) != 1)
-			return false;
-	if (length == 8)
-		*address = map_ipv4(words[0]);
-	else if (length == 32)
-		memcpy(address, words, sizeof words);
-	return length == 8 || length == 32;
-}
-
-static void
-add_listener(struct port_table *table, unsigned long inode)
-{
-	if (table->count < LISTENERS)
-		table->inodes[table->count++] = inode;
-}
-
-static void
-read_table(const char *path, struct port_table *table)
-{
-	FILE *file = fopen(path, "re");
-	char line[512], text[33];
-	struct in6_addr address;
-	unsigned port, state;
-	unsigned long inode;
-
-	if (!file)
-		return;
-	while (fgets(line, sizeof line, file)) {
-		if (sscanf(line, " %*u: %32[0-9A-F]:%x %*32[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %*u %*u %lu", text, &port, &state, &inode) != 4)
-			continue;
-		if (port != table->port || !read_address(text, &address))
-			continue;
-		if (state != LISTENING)
-			table->lingering = true;
-		else if (is_any(&address) || is_any(&table->address) || memcmp(&address, &table->address, sizeof address) == 0)
-			add_listener(table, inode);
-	}
-	fclose(file);
-}
 
 static bool
 is_listener(const struct port_table *table, const char *target)
@@ -187,10 +111,10 @@ parse_address(const char *address)
 	struct in_addr v4;
 
 	if (address && inet_pton(AF_INET, address, &v4) == 1)
-		return map_ipv4(v4.s_addr);
+		return port_address_of_ipv4(v4.s_addr);
 	if (address && inet_pton(AF_INET6, address, &parsed) == 1)
 		return parsed;
-	return address && strcmp(address, "localhost") == 0 ? map_ipv4(htonl(INADDR_LOOPBACK)) : map_ipv4(INADDR_ANY);
+	return address && strcmp(address, "localhost") == 0 ? port_address_of_ipv4(htonl(INADDR_LOOPBACK)) : port_address_of_ipv4(INADDR_ANY);
 }
 
 const char *
@@ -203,13 +127,12 @@ process_port_holder(const char *address, int port, struct arena *arena)
 	/* EACCES is a privileged port: that it may not be bound says nothing about who holds it. */
 	if (code != EADDRINUSE && code != EACCES)
 		return NULL;
-	read_table("/proc/net/tcp", &table);
-	read_table("/proc/net/tcp6", &table);
+	port_table_fill(&table);
 	if (!table.count && code == EACCES)
 		return NULL;
 	/* Connections of an earlier server hold the port against a plain bind for a minute, but not against a server, which sets SO_REUSEADDR: with it the kernel refuses only
 	 * what listens. Not asked so at first, because a socket that is bound and does not listen yet, a server that is about to start, would be passed over. */
-	if (!table.count && table.lingering && try_bind(&table.address, table.port, true) == 0)
+	if (!table.count && port_table_lingers(&table) && try_bind(&table.address, table.port, true) == 0)
 		return NULL;
 	if (table.count)
 		procfs_each(look_at_holder, &search);
@@ -222,8 +145,7 @@ process_port_stranger(const char *address, int port, const struct process_id *id
 	struct port_table table = { .address = parse_address(address), .port = (unsigned)port };
 	struct search search = { .table = &table, .ours = id, .tag = tag };
 
-	read_table("/proc/net/tcp", &table);
-	read_table("/proc/net/tcp6", &table);
+	port_table_fill(&table);
 	/* Mostly it is the leader that listens: then nobody else need be looked at. */
 	if (!table.count || holds_listener(id->pid, &table))
 		return NULL;

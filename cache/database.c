@@ -299,6 +299,15 @@ use_wal(struct sql *sql, struct error *err)
 static const char fresh_settings[] = "PRAGMA page_size = 8192;";
 
 static bool
+open_for_writing(struct sql *sql, struct arena *arena, const char *path, struct error *err)
+{
+	if (!sql_open(sql, make_uri(arena, path, "?mode=rw"), path, SQLITE_OPEN_READWRITE, NULL, err))
+		return false;
+	/* Where it cannot open for writing, SQLite opens for reading and says nothing. */
+	return sqlite3_db_readonly(sql->db, "main") != 1 || fail(err, FAULT_PERMISSION, "`%s` may not be written to", path);
+}
+
+static bool
 fill_fresh(struct sql *sql, struct error *err)
 {
 	unsigned char bytes[6];
@@ -332,7 +341,7 @@ make_fresh(struct arena *arena, const char *path, struct error *err)
 	if (fd < 0)
 		return fail_errno(err, "create `%s`", fresh);
 	close(fd);
-	if (!sql_open(&sql, make_uri(arena, fresh, "?mode=rw"), fresh, SQLITE_OPEN_READWRITE, NULL, err) || !fill_fresh(&sql, err))
+	if (!open_for_writing(&sql, arena, fresh, err) || !fill_fresh(&sql, err))
 		return false;
 	sql_close(&sql);
 	if (renameat2(AT_FDCWD, fresh, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
@@ -355,11 +364,7 @@ open_writer(struct database *database, struct arena *arena, struct error *err)
 		return false;
 	if (!database->sight.exists && !make_fresh(arena, database->path, err))
 		return error_wrap(err, "a new cache");
-	if (!sql_open(sql, make_uri(arena, database->path, "?mode=rw"), database->path, SQLITE_OPEN_READWRITE, NULL, err))
-		return false;
-	if (sqlite3_db_readonly(sql->db, "main") == 1)
-		return fail(err, FAULT_PERMISSION, "`%s` may not be written to", database->path);
-	return configure(sql, err) && sql_script(sql, writer_settings, err) && migrations_version(sql, &version, err) &&
+	return open_for_writing(sql, arena, database->path, err) && configure(sql, err) && sql_script(sql, writer_settings, err) && migrations_version(sql, &version, err) &&
 		migrations_apply(sql, version, err) && use_wal(sql, err);
 }
 

@@ -270,11 +270,20 @@ class Ground:
             time.sleep(0.002)
 
     def end_processes(self):
-        until = time.monotonic() + 5
-        while (found := self.processes()) and time.monotonic() < until:
+        """Returns when they have let go of all they held: one that is ending has no environment any more, but its port still."""
+        until, ended = time.monotonic() + 5, set()
+        while ((found := self.processes()) or any(map(self.is_ending, ended))) and time.monotonic() < until:
+            ended |= set(found)
             for pid in found:
                 try:
                     os.kill(pid, 9)
                 except ProcessLookupError:
                     pass
             time.sleep(0.001)
+
+    @staticmethod
+    def is_ending(pid):
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False

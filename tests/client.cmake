@@ -19,12 +19,18 @@ target_link_libraries(fake_hub PUBLIC clients)
 unit_test(rules/client/transfer fake_hub)
 unit_test(rules/client/http fake_hub)
 unit_test(rules/client/hub fake_hub)
-# The same client with small pieces, so that small files have many.
-set(transfer ${CMAKE_SOURCE_DIR}/rules/client)
-add_executable(rules_client_transfer_crew_test rules/client/transfer_crew_test.c ${transfer}/transfer.c ${transfer}/transfer_crew.c ${transfer}/transfer_fetch.c
-  ${transfer}/transfer_lane.c ${transfer}/transfer_open.c ${transfer}/transfer_part.c ${transfer}/transfer_pool.c ${transfer}/transfer_salvage.c)
-target_compile_definitions(rules_client_transfer_crew_test PRIVATE TRANSFER_PIECE=65536u)
+# The same client with small pieces, so that small files have many, and guests that are always welcome. Also for the programs of fire.cmake.
+set(small_pieces TRANSFER_PIECE=65536u TRANSFER_BUSY=101)
+set(transfer_sources transfer.c transfer_crew.c transfer_fetch.c transfer_follow.c transfer_guest.c transfer_lane.c transfer_open.c transfer_part.c
+  transfer_pool.c transfer_salvage.c)
+list(TRANSFORM transfer_sources PREPEND ${CMAKE_SOURCE_DIR}/rules/client/)
+add_executable(rules_client_transfer_crew_test rules/client/transfer_crew_test.c ${transfer_sources})
+target_compile_definitions(rules_client_transfer_crew_test PRIVATE ${small_pieces})
 target_link_libraries(rules_client_transfer_crew_test PRIVATE fake_hub PkgConfig::CMOCKA)
 add_test(NAME rules/client/transfer_crew COMMAND rules_client_transfer_crew_test)
-set_tests_properties(rules/client/transfer_crew PROPERTIES TIMEOUT 120
+add_executable(rules_client_transfer_part_test rules/client/transfer_part_test.c ${transfer_sources})
+target_compile_definitions(rules_client_transfer_part_test PRIVATE TRANSFER_PIECE=65536u)
+target_link_libraries(rules_client_transfer_part_test PRIVATE clients PkgConfig::CMOCKA)
+add_test(NAME rules/client/transfer_part COMMAND rules_client_transfer_part_test)
+set_tests_properties(rules/client/transfer_crew rules/client/transfer_part PROPERTIES TIMEOUT 120
   ENVIRONMENT "ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1;UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1")

@@ -1,10 +1,8 @@
 # Fire: what happens when the program is ended, refused, cut off or fed with rubbish. fire/README.md says what each part proves.
 
 # The program with small pieces, so that a few hundred kB of a download cross as many checkpoints as gigabytes do. All else is the product.
-set(transfer ${CMAKE_SOURCE_DIR}/rules/client)
-add_executable(provision-fire ${CMAKE_SOURCE_DIR}/cli/main.c ${transfer}/transfer.c ${transfer}/transfer_fetch.c ${transfer}/transfer_open.c
-  ${transfer}/transfer_part.c ${transfer}/transfer_crew.c ${transfer}/transfer_lane.c ${transfer}/transfer_pool.c ${transfer}/transfer_salvage.c)
-target_compile_definitions(provision-fire PRIVATE TRANSFER_PIECE=65536u)
+add_executable(provision-fire ${CMAKE_SOURCE_DIR}/cli/main.c ${transfer_sources})
+target_compile_definitions(provision-fire PRIVATE ${small_pieces})
 target_link_libraries(provision-fire PRIVATE clilib)
 
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")

@@ -207,7 +207,7 @@ fill_rightly(struct part *part, struct transfer *transfer, struct http *http, st
 		bool filled = fill(part, transfer, http, round, err);
 
 		part_close(part);
-		if (!filled || !part_is_sound(part, err))
+		if (!filled || !part_is_sound(part, err) || !part_settle(part, err))
 			return false;
 		if (part_is_right(part, &transfer->sha256, &found))
 			return true;

@@ -372,7 +372,7 @@ transfer_lend_a_hand(struct part *part, struct http *http, struct arena *arena)
 	struct error err = { 0 };
 	bool any = false;
 
-	while (source->url && !(transfer->cancel && *transfer->cancel)) {
+	while (source->url && !(transfer->cancel && *transfer->cancel) && part_wants_help(part)) {
 		struct lane lane finally(lane_leave) = { .part = NULL };
 
 		if (!lane_behind(&lane, part, &err))

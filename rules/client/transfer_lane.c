@@ -170,11 +170,9 @@ lane_take(struct lane *lane, const void *bytes, size_t size, struct error *err)
 		if (!write_at(lane, from, count, err))
 			return false;
 		tagger_add(&lane->tagger, from, count);
-		if (lane->front)
-			part_hash(part, from, count);
 		lane->at += count;
 		if (lane->front)
-			part->front = lane->at;
+			part_pass(part, from, count);
 		part_tell(part, count);
 		from += count;
 		size -= count;

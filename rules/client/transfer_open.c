@@ -223,6 +223,7 @@ part_open(struct part *part, struct transfer *transfer, struct arena *arena, str
 	*part = (struct part){ .transfer = transfer, .arena = arena, .dirfd = -1, .fd = -1, .size = transfer->size };
 	pthread_mutex_init(&part->mutex, NULL);
 	pthread_cond_init(&part->changed, NULL);
+	part_watch_owner(part);
 	digest_of(transfer->name, strlen(transfer->name), &name);
 	/* Two files of equal content have parts of their own by the digest of their names. */
 	prefix = arena_printf(arena, "%s-%.8s.", pinned_hex(transfer, arena), digest_text(arena, &name));
@@ -247,6 +248,7 @@ part_finish(struct part *part)
 {
 	if (!part->transfer)
 		return;
+	part_unfollow(part);
 	close_fd(&part->fd);
 	close_fd(&part->dirfd);
 	hasher_finish(&part->sha256);

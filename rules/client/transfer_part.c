@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "engine/base/arena.h"
@@ -14,7 +16,6 @@
 
 #define PARTS ".provision/parts"
 #define READ_SIZE ((size_t)1 << 20)
-#define WAIT_MS 50
 
 /* ---- digests ---- */
 
@@ -216,7 +217,6 @@ part_checkpoint(struct part *part, struct error *err)
 
 /* ---- room ---- */
 
-
 static bool
 check_space(struct part *part, struct error *err)
 {
@@ -228,6 +228,14 @@ check_space(struct part *part, struct error *err)
 		return true;
 	return fail(err, FAULT_NO_SPACE, "`%s` needs %s more, and `%s` has %s free", part->transfer->name,
 		units_show_size(part->arena, missing + missing / 20), part->transfer->dir, units_show_size(part->arena, room));
+}
+
+static bool
+lies_in_memory(const struct part *part)
+{
+	struct statfs fs;
+
+	return fstatfs(part->fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
 bool
@@ -244,8 +252,8 @@ part_set_size(struct part *part, uint64_t size, struct error *err)
 		part_start_hashers(part);
 	if (!check_space(part, err))
 		return false;
-	/* Where the file system cannot do it, the space was at least counted. */
-	if (size > 0 && fallocate(part->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) != 0 && (errno == ENOSPC || errno == EDQUOT))
+	/* Where the file system cannot do it, the space was at least counted; one that lies in memory would fill it with zeros first. */
+	if (size > 0 && !lies_in_memory(part) && fallocate(part->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) != 0 && (errno == ENOSPC || errno == EDQUOT))
 		return fail(err, FAULT_NO_SPACE, "`%s` needs %s in `%s`: %s", part->transfer->name,
 			units_show_size(part->arena, size), part->transfer->dir, strerror(errno));
 	return true;
@@ -324,6 +332,8 @@ part_advance_over(struct part *part, const struct extent *extent, bool *moved, s
 	size_t piece = part_piece_of(part->front);
 	bool there;
 
+	if (!part_settle(part, err))
+		return false;
 	hasher_copy(&retreat.sha256, &part->sha256);
 	if (part->git.context)
 		hasher_copy(&retreat.git, &part->git);
@@ -332,7 +342,7 @@ part_advance_over(struct part *part, const struct extent *extent, bool *moved, s
 		return false;
 	*moved = there && part_has_tag(&tagger, extent);
 	if (*moved) {
-		part->front += extent->length;
+		part_move_front(part, part->front + extent->length);
 		return true;
 	}
 	swap_hashers(&part->sha256, &retreat.sha256);
@@ -359,101 +369,6 @@ part_advance(struct part *part, struct error *err)
 	return true;
 }
 
-/* ---- who is in it ---- */
-
-void
-part_wait(struct part *part)
-{
-	pthread_mutex_lock(&part->mutex);
-	clock_wait_ms(&part->changed, &part->mutex, WAIT_MS);
-	pthread_mutex_unlock(&part->mutex);
-}
-
-void
-part_close(struct part *part)
-{
-	pthread_mutex_lock(&part->mutex);
-	part->closing = true;
-	while (part->guests > 0)
-		pthread_cond_wait(&part->changed, &part->mutex);
-	pthread_mutex_unlock(&part->mutex);
-}
-
-void
-part_reopen(struct part *part)
-{
-	pthread_mutex_lock(&part->mutex);
-	part->closing = false;
-	pthread_mutex_unlock(&part->mutex);
-}
-
-/* With the mutex held. */
-static bool
-is_open(const struct part *part)
-{
-	return !part->closing && !part->one_lane && part->size != UINT64_MAX;
-}
-
-bool
-part_enter(struct part *part)
-{
-	bool open;
-
-	pthread_mutex_lock(&part->mutex);
-	open = is_open(part);
-	part->guests += open;
-	pthread_mutex_unlock(&part->mutex);
-	return open;
-}
-
-bool
-part_is_open(struct part *part)
-{
-	bool open;
-
-	pthread_mutex_lock(&part->mutex);
-	open = is_open(part);
-	pthread_mutex_unlock(&part->mutex);
-	return open;
-}
-
-void
-part_take_one_lane(struct part *part)
-{
-	pthread_mutex_lock(&part->mutex);
-	part->one_lane = true;
-	pthread_mutex_unlock(&part->mutex);
-}
-
-void
-part_set_source(struct part *part, size_t source)
-{
-	pthread_mutex_lock(&part->mutex);
-	part->source = source;
-	part->one_lane = false;
-	pthread_mutex_unlock(&part->mutex);
-}
-
-size_t
-part_source(struct part *part)
-{
-	size_t source;
-
-	pthread_mutex_lock(&part->mutex);
-	source = part->source;
-	pthread_mutex_unlock(&part->mutex);
-	return source;
-}
-
-void
-part_exit(struct part *part)
-{
-	pthread_mutex_lock(&part->mutex);
-	part->guests--;
-	pthread_cond_broadcast(&part->changed);
-	pthread_mutex_unlock(&part->mutex);
-}
-
 /* ---- the whole ---- */
 
 bool
@@ -466,7 +381,7 @@ part_take_cloned(struct part *part, struct error *err)
 		return false;
 	if (!there)
 		return fail(err, FAULT_INPUT_CHANGED, "`%s` became shorter while it was copied", part->transfer->name);
-	part->front = part->size;
+	part_move_front(part, part->size);
 	part_tell(part, part->size - from);
 	return true;
 }
@@ -491,7 +406,8 @@ part_reset(struct part *part, struct error *err)
 	for (size_t i = 0; i < part->piece_count; i++)
 		part->pieces[i] = (struct part_piece){ .busy = false };
 	pthread_mutex_unlock(&part->mutex);
-	part->front = 0;
+	part_unfollow(part);
+	part_move_front(part, 0);
 	part->held = false;
 	part_start_hashers(part);
 	if (ftruncate(part->fd, 0) != 0)
@@ -508,6 +424,7 @@ part_reread(struct part *part, struct error *err)
 		return false;
 	/* Only what comes from the disk itself can tell a bad cable or disk from a bad source. */
 	posix_fadvise(part->fd, 0, 0, POSIX_FADV_DONTNEED);
+	part_unfollow(part);
 	part_start_hashers(part);
 	return part_read(part, part->fd, 0, part->size, true, NULL, &there, err);
 }

@@ -1,17 +1,24 @@
 /* transfer_part.h - the part file of one transfer: its bytes, their digests, and what is known of it from before. For transfer*.c alone.
  *
  * A part is filled piece by piece, by one lane for each connection. The lane at the front hashes what passes; whatever lies before `front` was written and is in the
- * running digest. Other lanes write further behind, and leave a tag (digest.h) for each piece, by which the front believes it when it comes there. What a checkpoint
+ * running digest, or on its way there (transfer_follow.c). Other lanes write further behind, and leave a tag (digest.h) for each piece, by which the front believes it when it comes there. What a checkpoint
  * speaks of was synced before (reliability.md W2); bytes of a former run are believed by tag alone, and at the end the whole by its digest (W7).
  *
  * One thread owns a part: it opens, advances, names and finishes it. Others only take lanes. */
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "transfer.h"
+
+/* An owner that works so many percent of the time has no use for guests; the tests' own build always has. */
+#ifndef TRANSFER_BUSY
+#define TRANSFER_BUSY 33
+#endif
 
 /* So many bytes from a piece's start are there, and have this tag; 0: none. */
 struct extent {
@@ -25,6 +32,21 @@ struct part_piece {
 	bool busy;             /* a lane is in it */
 };
 
+/* The thread that hashes behind the lane at the front, so that receiving and hashing are on different cores. */
+struct follower {
+	pthread_t thread;
+	bool running;
+	uint64_t passed;         /* bytes that the lane has written; all three are the owner's */
+	uint64_t given;          /* what lies before is hashed, or this thread's to hash */
+	atomic_bool leaving;
+
+	pthread_cond_t changed;  /* with the part's mutex, of all below */
+	uint64_t hashed;
+	uint64_t goal;
+	bool failed;
+	struct error why;
+};
+
 struct part {
 	struct transfer *transfer;
 	struct arena *arena;     /* of the owner */
@@ -35,8 +57,10 @@ struct part {
 	uint64_t size;           /* UINT64_MAX: not known yet; then there is one lane */
 	uint64_t front;          /* the owner's */
 	bool held;               /* the owner left the front's piece half done, and keeps it */
-	struct hasher sha256;
+	struct hasher sha256;    /* both the follower's, while it has something to hash */
 	struct hasher git;       /* only if the checksum is one */
+	struct follower follower;
+	clockid_t owner_clock;   /* of the processor time of the thread that opened it */
 	const struct extent *former; /* pieces of a file that was finished once, by an older checkpoint */
 	size_t former_count;
 
@@ -51,6 +75,9 @@ struct part {
 	bool broken;             /* a sync failed: nothing that was written may be believed (W4) */
 	struct error why;
 	size_t source;           /* index of the one that the owner asks */
+	bool wants_help;         /* as the owner fared between the last two looks */
+	int64_t looked_ns;       /* and the last look: by the clock on the wall, and by the owner's */
+	int64_t worked_ns;
 };
 
 /* A place in the part at which one connection writes. */
@@ -91,6 +118,18 @@ void lane_leave(struct lane *lane);
 /* Whether every sync so far went well; for the owner, since a guest has nobody to tell. */
 bool part_is_sound(struct part *part, struct error *err);
 
+/* Bytes that the lane at the front has written: they are hashed, here and now or soon, and the front moves. */
+void part_pass(struct part *part, const void *bytes, size_t size);
+
+/* The owner has hashed all before by himself. */
+void part_move_front(struct part *part, uint64_t to);
+
+/* All before the front is hashed, and the hashers are the owner's again. */
+bool part_settle(struct part *part, struct error *err);
+
+/* End the thread, and with it what it has not hashed. */
+void part_unfollow(struct part *part);
+
 /* Wait a little for other lanes; for the owner. */
 void part_wait(struct part *part);
 
@@ -100,6 +139,12 @@ void part_reopen(struct part *part);
 
 /* A guest comes in; false: not now. It looks now and then whether it is to leave. */
 bool part_enter(struct part *part);
+
+/* From here on, until part_finish: how busy this thread is. */
+void part_watch_owner(struct part *part);
+
+/* Whether another connection would bring something: the owner mostly waits. One that is busy receiving or hashing is only kept from it by more. */
+bool part_wants_help(struct part *part);
 bool part_is_open(struct part *part);
 void part_exit(struct part *part);
 
@@ -137,7 +182,7 @@ void part_discard(struct part *part);
 /* Bytes that are there already. */
 uint64_t part_claimed(struct part *part);
 
-/* ---- between the files of a part: transfer_part.c, transfer_open.c, transfer_lane.c, transfer_salvage.c ---- */
+/* ---- between the files of a part: transfer_part.c, transfer_open.c, transfer_lane.c, transfer_salvage.c, transfer_follow.c, transfer_guest.c ---- */
 
 /* Hashers begin anew; a checkpoint says what is durable (with the mutex held, or alone). */
 void part_start_hashers(struct part *part);

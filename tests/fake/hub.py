@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model hub for tests: Hugging Face, ModelScope and plain HTTP over one directory, with faults on demand.
 
-    hub.py ROOT [--port N] [--cdn-port N] [--ready FILE] [--page-size N] [--lfs-from BYTES] [--token TOKEN | --token-env NAME]
+    hub.py ROOT [--port N] [--cdn-port N] [--cdn-url URL] [--ready FILE] [--page-size N] [--lfs-from BYTES] [--token TOKEN | --token-env NAME]
 
 ROOT/ORG/NAME/... is the repository ORG/NAME as it is now; ROOT/ORG/NAME@REV/... is its branch or tag REV. The commit is computed from the
 content, so changing a file moves `main`; commits seen before stay available while the server lives. Listens on 127.0.0.1 alone; ports are
@@ -627,6 +627,7 @@ def main():
     parser.add_argument("root", type=pathlib.Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cdn-port", type=int, default=0)
+    parser.add_argument("--cdn-url", help="another server that has the bytes, as /object/SHA256")
     parser.add_argument("--ready", type=pathlib.Path)
     parser.add_argument("--page-size", type=int, default=1000)
     parser.add_argument("--lfs-from", type=int, default=10 << 20)
@@ -635,7 +636,7 @@ def main():
     options = parser.parse_args()
     shared = {"state": State(), "repositories": Repositories(options.root, options.lfs_from)}
     cdn = Server(options.cdn_port, Cdn, **shared)
-    hub = Server(options.port, Hub, cdn_url=cdn.url, page_size=options.page_size, token=os.environ[options.token_env] if options.token_env else options.token, **shared)
+    hub = Server(options.port, Hub, cdn_url=options.cdn_url or cdn.url, page_size=options.page_size, token=os.environ[options.token_env] if options.token_env else options.token, **shared)
     line = json.dumps({"hub": hub.url, "cdn": cdn.url, "pid": os.getpid()}) + "\n"
     if options.ready:
         beside = options.ready.with_name(options.ready.name + ".new")

@@ -264,7 +264,7 @@ def judge_error(ground, ended, struck, call, job):
     if ended.code == 0:
         return "survived"
     # An open for writing that fails once is tried again by SQLite for reading: its own answer is all that is left.
-    if ended.code == 77 and re.search(r"cache\.db(\.new)?` may not be written to", ended.err) and call.startswith("open"):
+    if ended.code == 77 and re.search(r"cache\.db(\.new)?`(: attempt to write a readonly database| may not be written to)", ended.err) and call.startswith("open"):
         return "refused"
     if ended.code not in STATUSES[error]:
         raise Broken("wrong status", f"{ended.code} after {call}\n{ended}")

@@ -98,27 +98,6 @@ host_validate(const void *spec, struct task *task, struct errors *errors)
 	}
 }
 
-/* "24 GiB each", "24-48 GiB". */
-static const char *
-memory_text(const struct gpus *gpus, struct arena *arena)
-{
-	uint64_t least = UINT64_MAX, most = 0;
-
-	for (size_t i = 0; i < gpus->count; i++) {
-		uint64_t total = gpus->items[i].total;
-
-		if (total && total < least)
-			least = total;
-		if (total > most)
-			most = total;
-	}
-	if (!most)
-		return "memory unknown";
-	if (least == most)
-		return arena_printf(arena, "%s each", units_show_memory(arena, most));
-	return arena_printf(arena, "%s to %s", units_show_memory(arena, least), units_show_memory(arena, most));
-}
-
 static const char *
 join(struct arena *arena, const char *text, const char *more)
 {
@@ -139,8 +118,7 @@ summary_of(const struct host_facts *facts, struct task *task)
 	if (failed)
 		return failed == 1 ? text : arena_printf(arena, "%s, and %zu more", text, failed - 1);
 	if (facts->gpus_known)
-		text = arena_printf(arena, "%zu GPU%s, %s", facts->gpus.count, facts->gpus.count == 1 ? "" : "s",
-			memory_text(&facts->gpus, arena));
+		text = host_gpus_text(facts, arena);
 	if (facts->disk_known)
 		text = join(arena, text, arena_printf(arena, "%s free", units_show_size(arena, facts->disk_free)));
 	if (facts->engine)

@@ -52,6 +52,9 @@ extern const char *const host_engines[];
 struct host_facts {
 	struct gpus gpus;
 	bool gpus_known;
+	const bool *suits;        /* by GPU: it works and is of the kind asked for; NULL: nothing is asked of them */
+	bool free_asked;          /* then the GPUs that suit are counted here, each once */
+	size_t idle, ours, reserved;
 	const char *engine;       /* "Docker 29.0.1", or NULL */
 	size_t contained;         /* GPUs that a container has seen; 0: none was started */
 	uint64_t disk_free;       /* of the fullest path asked for */
@@ -60,6 +63,8 @@ struct host_facts {
 
 /* `settled`: what was built since has used up what was free then, so only what the machine is, is judged again. */
 void host_check_gpus(const struct host *host, bool settled, struct task *task, struct host_facts *facts);
+/* What was found, and how much of it is as asked: "1 of 2 GPUs free, 24 GiB each". */
+const char *host_gpus_text(const struct host_facts *facts, struct arena *arena);
 void host_check_disk(const struct host *host, bool settled, struct task *task, struct host_facts *facts);
 void host_check_ports(const struct host *host, struct task *task);
 void host_check_commands(const struct host *host, struct task *task);

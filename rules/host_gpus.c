@@ -16,6 +16,7 @@ struct check {
 	struct task *task;
 	struct arena *arena;
 	struct findings *findings;
+	struct host_facts *facts;
 	bool *good;               /* by device: of the kind that is wanted */
 	size_t good_count;
 };
@@ -115,27 +116,32 @@ note_holders(const struct check *check, struct finding *finding, const struct gp
 static void
 check_free(const struct check *check)
 {
-	size_t wanted = 0, idle = 0, reserved = 0;
+	struct host_facts *facts = check->facts;
+	size_t wanted = 0;
 	struct finding *finding;
 
+	facts->free_asked = true;
 	for (size_t i = 0; i < check->gpus->count; i++) {
 		const struct gpu *gpu = &check->gpus->items[i];
 
 		if (!check->good[i])
 			continue;
 		if (is_reserved(check, gpu)) {
-			reserved++;
+			facts->reserved++;
 			continue;
 		}
 		wanted++;
-		idle += gpu_is_free(gpu) || task_is_held_by_us(check->task, ARTIFACT_GPU, gpu->uuid);
+		if (gpu_is_free(gpu))
+			facts->idle++;
+		else if (task_is_held_by_us(check->task, ARTIFACT_GPU, gpu->uuid))
+			facts->ours++;
 	}
-	if (check->want->count && (size_t)check->want->count < wanted + reserved)
-		wanted = (size_t)check->want->count > reserved ? (size_t)check->want->count - reserved : 0;
-	if (idle >= wanted)
+	if (check->want->count && (size_t)check->want->count < wanted + facts->reserved)
+		wanted = (size_t)check->want->count > facts->reserved ? (size_t)check->want->count - facts->reserved : 0;
+	if (facts->idle + facts->ours >= wanted)
 		return;
-	finding = findings_add(
-		check->findings, FAULT_GPU_BUSY, task_place(check->task, "gpus"), "%zu of %zu GPUs are free", idle, wanted);
+	finding = findings_add(check->findings, FAULT_GPU_BUSY, task_place(check->task, "gpus"), "%zu of %zu GPUs are free",
+		facts->idle + facts->ours, wanted);
 	for (size_t i = 0; i < check->gpus->count; i++) {
 		const struct gpu *gpu = &check->gpus->items[i];
 
@@ -198,7 +204,7 @@ host_check_gpus(const struct host *host, bool settled, struct task *task, struct
 	struct arena *arena = task_arena(task);
 	struct error err = { 0 };
 	struct check check = {
-		.want = host->gpus, .gpus = &facts->gpus, .task = task, .arena = arena, .findings = task_findings(task)
+		.want = host->gpus, .gpus = &facts->gpus, .task = task, .arena = arena, .findings = task_findings(task), .facts = facts
 	};
 
 	if (!host->gpus && !host->driver && !host->cuda && !(host->container && host->container->nvidia))
@@ -218,8 +224,55 @@ host_check_gpus(const struct host *host, bool settled, struct task *task, struct
 	check.good = arena_array(arena, facts->gpus.count + 1, sizeof *check.good);
 	check_count(&check);
 	check_kind(&check);
+	facts->suits = check.good;
 	if (host->gpus->free && !settled)
 		check_free(&check);
 	if (host->gpus->p2p)
 		check_p2p(&check);
+}
+
+/* "24 GiB each", "24 GiB to 48 GiB": of those that are as asked. */
+static const char *
+memory_text(const struct host_facts *facts, struct arena *arena)
+{
+	uint64_t least = UINT64_MAX, most = 0;
+
+	for (size_t i = 0; i < facts->gpus.count; i++) {
+		uint64_t total = facts->suits && !facts->suits[i] ? 0 : facts->gpus.items[i].total;
+
+		if (total && total < least)
+			least = total;
+		if (total > most)
+			most = total;
+	}
+	if (!most)
+		return "memory unknown";
+	if (least == most)
+		return arena_printf(arena, "%s each", units_show_memory(arena, most));
+	return arena_printf(arena, "%s to %s", units_show_memory(arena, least), units_show_memory(arena, most));
+}
+
+/* How many of them are as asked, if not all: what else is in the machine is not to be counted on. */
+static const char *
+share_text(const struct host_facts *facts, struct arena *arena)
+{
+	size_t count = facts->gpus.count, suit = 0;
+	const char *text;
+
+	for (size_t i = 0; i < count; i++)
+		suit += !facts->suits || facts->suits[i];
+	if (suit == count && (!facts->free_asked || facts->idle == count))
+		return arena_printf(arena, "%zu GPU%s", count, count == 1 ? "" : "s");
+	if (!facts->free_asked)
+		return arena_printf(arena, "%zu of %zu GPUs as asked", suit, count);
+	text = arena_printf(arena, "%zu of %zu GPU%s %sfree", facts->idle, count, count == 1 ? "" : "s", suit == count ? "" : "as asked and ");
+	if (facts->ours)
+		text = arena_printf(arena, "%s, %zu in use by this deployment", text, facts->ours);
+	return facts->reserved ? arena_printf(arena, "%s, %zu reserved", text, facts->reserved) : text;
+}
+
+const char *
+host_gpus_text(const struct host_facts *facts, struct arena *arena)
+{
+	return arena_printf(arena, "%s, %s", share_text(facts, arena), memory_text(facts, arena));
 }

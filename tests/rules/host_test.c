@@ -94,17 +94,20 @@ judges_gpus(void **state)
 		{ FOUR, "    gpus: {name: \"*3090\", free: true}\n", "", "4 GPUs, 24 GiB each" },
 		{ FOUR, "    gpus: {count: 5}\n", "E0502 4 of 5 GPUs work", "4 of 5 GPUs work" },
 		{ "{\"gpus\": [{}, {\"code\": 15}]}", "    gpus: {count: 2}\n", "E0502 1 of 2 GPUs work; GPU 1 cannot be used: fell off the bus", "1 of 2" },
-		{ "{\"gpus\": [{}, {\"code\": 15}]}", "    gpus: {count: 1}\n", "", "2 GPUs" },
+		{ "{\"gpus\": [{}, {\"code\": 15}]}", "    gpus: {count: 1}\n", "", "1 of 2 GPUs as asked, 24 GiB each" },
 		{ "{\"gpus\": []}", "    gpus: {free: true}\n", "E0502 0 of 0", "0 of 0" },
 		{ FOUR, "    gpus: {name: H100}\n", "E0503 0 of 4 GPUs are of the kind asked for: H100; GPU 0: NVIDIA GeForce RTX 3090, 24 GiB", "0 of 4" },
 		{ FOUR, "    gpus: {memory: 25GiB}\n", "E0503 0 of 4 GPUs are of the kind asked for, at least 25 GiB", "0 of 4" },
 		/* Enough of them: what else is in the machine does not matter. */
-		{ "{\"gpus\": [{}, {\"total_mib\": 8192}, {}]}", "    gpus: {count: 2, memory: 24GiB}\n", "", "3 GPUs, 8 GiB to 24 GiB" },
+		{ "{\"gpus\": [{}, {\"total_mib\": 8192}, {}]}", "    gpus: {count: 2, memory: 24GiB}\n", "", "2 of 3 GPUs as asked, 24 GiB each" },
 		{ "{\"gpus\": [{}, {\"total_mib\": 8192}, {}]}", "    gpus: {count: 3, memory: 24GiB}\n", "E0503 2 of 3", "2 of 3" },
 		{ busy, "    gpus: {count: 4, free: true}\n", "E0506 2 of 4 GPUs are free; GPU 1: a process (pid 4000001), 20 GiB; GPU 3: 9.10 GiB in use", "2 of 4" },
-		{ busy, "    gpus: {count: 2, free: true}\n", "", "4 GPUs" },
+		{ busy, "    gpus: {count: 2, free: true}\n", "", "2 of 4 GPUs free, 24 GiB each" },
+		{ "{\"gpus\": [{}, {\"used_mib\": 9000}]}", "    gpus: {count: 1, free: true}\n", "", "1 of 2 GPUs free, 24 GiB each" },
+		{ "{\"gpus\": [{}, {\"total_mib\": 8192}, {\"used_mib\": 9000}]}", "    gpus: {count: 1, memory: 24GiB, free: true}\n", "",
+			"1 of 3 GPUs as asked and free, 24 GiB each" },
 		/* The reserved one may be in use: it is not ours. */
-		{ busy, "    gpus: {count: 4, free: true}\nreserve: {gpus: [1, 3]}\n", "", "4 GPUs" },
+		{ busy, "    gpus: {count: 4, free: true}\nreserve: {gpus: [1, 3]}\n", "", "2 of 4 GPUs free, 2 reserved, 24 GiB each" },
 		{ busy, "    gpus: {count: 4, free: true}\nreserve: {gpus: [3]}\n", "E0506 2 of 3", "2 of 3" },
 		{ FOUR, "    gpus: {p2p: true}\n", "E0514 not all GPUs", "not all" },
 		{ "{\"gpus\": [{}, {}], \"p2p\": [[0, 0], [0, 0]]}", "    gpus: {p2p: true}\n", "", "2 GPUs" },
@@ -227,6 +230,7 @@ takes_our_own_gpus_for_free(void **state)
 	assert_true(plan(world, text)->refused);
 	hold(world, ARTIFACT_GPU, "GPU-ours");
 	assert_true(plan(world, text)->passed_now);
+	assert_string_equal(plan(world, text)->detail->look.summary, "0 of 1 GPU free, 1 in use by this deployment, 24 GiB each");
 }
 
 /* After it passed once, what was used up since is not held against it; what the machine is, is. */

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include "commands.h"
+#include "rules/preflight.h"
 
 #define PLAN COMMAND_BIT(COMMAND_PLAN)
 #define APPLY COMMAND_BIT(COMMAND_APPLY)
@@ -202,6 +203,20 @@ const struct option option_table[] = {
 		.about = "requests at once; else vLLM's default",
 		.least = 1,
 		.most = 1000000000 },
+	{ .name = "dtype",
+		.kind = OPTION_CHOICE,
+		.offset = AT(dtype),
+		.argument = "auto|bfloat16|float16|half|float32|float",
+		.commands = SHAPES,
+		.about = "what the weights are loaded as",
+		.choices = preflight_dtypes },
+	{ .name = "kv-cache-dtype",
+		.kind = OPTION_CHOICE,
+		.offset = AT(kv_cache_dtype),
+		.argument = "auto|bfloat16|fp8|fp8_e4m3|fp8_e5m2|fp8_inc",
+		.commands = SHAPES,
+		.about = "what the KV cache keeps; `auto`: as the weights",
+		.choices = preflight_kv_dtypes },
 	{ .name = "mm-encoder-tp-mode",
 		.kind = OPTION_CHOICE,
 		.offset = AT(mm_encoder_tp_mode),

@@ -81,6 +81,8 @@ struct options {
 	int64_t max_model_len;
 	int64_t max_num_seqs;
 	double gpu_memory_utilization;
+	int dtype;               /* index of preflight_dtypes */
+	int kv_cache_dtype;      /* index of preflight_kv_dtypes */
 	int mm_encoder_tp_mode;  /* enum shapes_encoder */
 	const char *limit_mm_per_prompt;
 

@@ -244,6 +244,8 @@ ask(const struct session *session, struct shapes_question *question)
 		.max_model_len = options->max_model_len,
 		.max_num_seqs = options->max_num_seqs,
 		.utilization = options->gpu_memory_utilization,
+		.dtype = options->dtype,
+		.kv_cache_dtype = options->kv_cache_dtype,
 		.encoder = options->mm_encoder_tp_mode,
 		.limits = options->limit_mm_per_prompt,
 	};

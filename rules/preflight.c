@@ -14,10 +14,10 @@
 #define LARGEST_COUNT 1024
 #define LONGEST_CONTEXT 1000000000
 
-static const char *const dtypes[] = { "auto", "bfloat16", "float16", "half", "float32", "float", NULL };
+const char *const preflight_dtypes[] = { "auto", "bfloat16", "float16", "half", "float32", "float", NULL };
 static const int64_t dtype_bytes[] = { 0, 2, 2, 2, 4, 4 };
 
-static const char *const kv_dtypes[] = { "auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", NULL };
+const char *const preflight_kv_dtypes[] = { "auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", NULL };
 static const int64_t kv_dtype_bytes[] = { 0, 2, 1, 1, 1, 1 };
 
 static const char *const encoder_modes[] = { "weights", "data", NULL };
@@ -41,8 +41,8 @@ static const struct param params[] = {
 		.most = LONGEST_CONTEXT },
 	{ "max_num_seqs", PARAM_INT, AT(max_num_seqs), .about = "requests at once; vLLM's 256 if absent", .least = 1, .most = LONGEST_CONTEXT },
 	{ "gpu_memory_utilization", PARAM_FLOAT, AT(utilization), .fallback = "0.9", .about = "part of each GPU that vLLM may take" },
-	{ "dtype", PARAM_ENUM, AT(dtype), .fallback = "auto", .choices = dtypes, .about = "type that the weights are loaded in" },
-	{ "kv_cache_dtype", PARAM_ENUM, AT(kv_cache_dtype), .fallback = "auto", .choices = kv_dtypes, .about = "type of the KV cache" },
+	{ "dtype", PARAM_ENUM, AT(dtype), .fallback = "auto", .choices = preflight_dtypes, .about = "type that the weights are loaded in" },
+	{ "kv_cache_dtype", PARAM_ENUM, AT(kv_cache_dtype), .fallback = "auto", .choices = preflight_kv_dtypes, .about = "type of the KV cache" },
 	{ "mm_encoder_tp_mode", PARAM_ENUM, AT(encoder_mode), .fallback = "weights", .choices = encoder_modes,
 		.about = "`data`: the vision encoder whole on each GPU, where the model's class can" },
 	{ "limit_mm_per_prompt", PARAM_JSON, AT(limits), .about = "{image: 10, video: 0}" },
@@ -62,6 +62,19 @@ static const struct output outputs[] = {
 	{ "verdict", "feasible, tight, unknown, or unasked if the hub could not be reached", NULL },
 	{ 0 },
 };
+
+void
+preflight_load_as(int dtype, struct architecture *architecture)
+{
+	if (dtype_bytes[dtype])
+		architecture->dtype_bytes = dtype_bytes[dtype];
+}
+
+int64_t
+preflight_kv_bytes(int kv_cache_dtype)
+{
+	return kv_dtype_bytes[kv_cache_dtype];
+}
 
 /* A number, or {count: N}. */
 static bool
@@ -108,7 +121,7 @@ preflight_request(const struct preflight *spec, const struct site *site, struct 
 		.utilization = spec->utilization,
 		.max_model_len = spec->max_model_len,
 		.max_num_seqs = spec->max_num_seqs,
-		.kv_dtype_bytes = kv_dtype_bytes[spec->kv_cache_dtype],
+		.kv_dtype_bytes = preflight_kv_bytes(spec->kv_cache_dtype),
 		.encoder_data_mode = spec->encoder_mode == ENCODER_DATA,
 	};
 	return preflight_limits(spec->limits, request, err);
@@ -250,8 +263,7 @@ answer(const struct preflight *spec, const struct site *site, struct model *mode
 
 	if (!preflight_request(spec, site, &request, err))
 		return false;
-	if (dtype_bytes[spec->dtype])
-		model->architecture.dtype_bytes = dtype_bytes[spec->dtype];
+	preflight_load_as(spec->dtype, &model->architecture);
 	fit_judge(&model->architecture, &request, task_arena(task), &fit);
 	if (!is_refuted_without_memory(&fit)) {
 		model_measure(model, task_arena(task));

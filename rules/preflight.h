@@ -94,6 +94,15 @@ bool model_open(struct model *model, const struct model_question *question, stru
 /* Sizes of the tensors. Never fails: what cannot be read stays an estimate, and `headers_problem` says why. */
 void model_measure(struct model *model, struct arena *arena);
 
+/* Types that weights and KV cache may be asked for in, and their bytes; the first, `auto`, leaves it to the model. End with NULL. */
+extern const char *const preflight_dtypes[], *const preflight_kv_dtypes[];
+
+/* Weights that are loaded as `dtype`, an index of preflight_dtypes; before they are measured. */
+void preflight_load_as(int dtype, struct architecture *architecture);
+
+/* Bytes of one value of the KV cache, by an index of preflight_kv_dtypes; 0: as the weights. */
+int64_t preflight_kv_bytes(int kv_cache_dtype);
+
 /* The counts of `limit_mm_per_prompt`, a JSON text or NULL. */
 bool preflight_limits(const char *json, struct fit_request *request, struct error *err);
 

@@ -104,6 +104,7 @@ shapes_find(const struct shapes_question *question, struct arena *arena, struct 
 	if (!look_at_gpus(question, arena, site, err) || !preflight_limits(question->limits, request, err) ||
 		!model_open(&shapes->model, &question->model, arena, err))
 		return false;
+	preflight_load_as(question->dtype, &shapes->model.architecture);
 	model_measure(&shapes->model, arena);
 	request->shape = (struct layout){ 1, 1, 1 };
 	request->gpu_count = site->count;
@@ -113,6 +114,7 @@ shapes_find(const struct shapes_question *question, struct arena *arena, struct 
 	request->utilization = question->utilization;
 	request->max_model_len = question->max_model_len;
 	request->max_num_seqs = question->max_num_seqs;
+	request->kv_dtype_bytes = preflight_kv_bytes(question->kv_cache_dtype);
 	request->encoder_data_mode = question->encoder == SHAPES_ENCODER_DATA;
 	request->encoder_either = question->encoder == SHAPES_ENCODER_AUTO;
 	fit_shapes(&shapes->model.architecture, request, arena, &shapes->fits, &shapes->count);

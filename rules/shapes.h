@@ -15,6 +15,8 @@ struct shapes_question {
 	int64_t max_model_len;     /* 0: the model's own */
 	int64_t max_num_seqs;      /* 0: vLLM's */
 	double utilization;
+	int dtype;                 /* index of preflight_dtypes */
+	int kv_cache_dtype;        /* index of preflight_kv_dtypes */
 	int encoder;               /* enum shapes_encoder; AUTO: data where the encoder cannot be cut */
 	const char *limits;        /* limit_mm_per_prompt as JSON; NULL: none */
 };

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/commands.h"
@@ -260,6 +261,17 @@ settings_are_checked(void **state)
 	}
 }
 
+/* Help and errors show the choices by the name of the argument. */
+static void
+assert_choices_shown(const struct option *option)
+{
+	char text[256] = "";
+
+	for (size_t i = 0; option->choices[i]; i++)
+		snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? "|" : "", option->choices[i]);
+	assert_string_equal(option->argument, text);
+}
+
 /* No two options share a name or a letter, and every command has a function, an example and its own bit. */
 static void
 tables_are_sound(void **state)
@@ -268,6 +280,8 @@ tables_are_sound(void **state)
 	for (const struct option *a = option_table; a->name; a++) {
 		assert_non_null(a->about);
 		assert_true(a->kind != OPTION_CHOICE || a->choices);
+		if (a->kind == OPTION_CHOICE)
+			assert_choices_shown(a);
 		for (const struct option *b = a + 1; b->name; b++) {
 			assert_string_not_equal(a->name, b->name);
 			assert_true(!a->letter || a->letter != b->letter);

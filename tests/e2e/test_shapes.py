@@ -185,6 +185,18 @@ def test_encoder_modes(project):
     assert tp8["verdict"] == "impossible" and {r["rule"] for r in tp8["reasons"]} == {"vision"}
 
 
+def test_types_of_weights_and_cache(project):
+    """As `preflight` and vLLM take them: what the weights are loaded as, and what the KV cache keeps; the cache is as the weights unless it is told."""
+    usual, wide = (shape(asked(project, f"huggingface:{REPO}", *FOUR, *more), "tp 4") for more in ([], ["--dtype", "float32"]))
+    assert wide["weights_per_gpu"] == 2 * usual["weights_per_gpu"] and wide["kv_per_token"] == 2 * usual["kv_per_token"]
+    small = shape(asked(project, f"huggingface:{REPO}", *FOUR, "--kv-cache-dtype", "fp8"), "tp 4")
+    assert small["weights_per_gpu"] == usual["weights_per_gpu"] and 2 * small["kv_per_token"] == usual["kv_per_token"]
+    both = shape(asked(project, f"huggingface:{REPO}", *FOUR, "--dtype", "half", "--kv-cache-dtype", "auto"), "tp 4")
+    assert both == usual
+    done = project.ok("help", "shapes")
+    assert "--dtype auto|bfloat16|" in done.out and "--kv-cache-dtype auto|bfloat16|fp8|" in done.out, done
+
+
 def test_video_is_what_does_not_fit(project):
     with_video = shape(asked(project, f"huggingface:{REPO}", *FOUR), "tp 1")
     without = shape(asked(project, f"huggingface:{REPO}", *FOUR, "--limit-mm-per-prompt", '{"image": 10, "video": 0}', "--gpu-memory-utilization", "0.95"), "tp 1")
@@ -225,6 +237,8 @@ def test_broken_weights_leave_an_estimate(project):
     (["m", "--gpu-memory", "much"], 64, "wants a size"),
     (["m", "--gpu-memory-utilization", "1.5"], 64, "above 0 and at most 1"),
     (["m", *FOUR, "--limit-mm-per-prompt", "[]"], 65, "not a map of counts"),
+    (["m", *FOUR, "--dtype", "bf16"], 64, "bfloat16"),
+    (["m", *FOUR, "--kv-cache-dtype", "fp4"], 64, "fp8_e4m3"),
     (["nowhere", *FOUR], 66, "config.json"),
     (["huggingface:no/such", *FOUR], 66, "no/such"),
     (["ftp://x/y", *FOUR], 65, "ftp"),

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client/procfs.h"
 #include "engine/base/arena.h"
 #include "engine/base/cleanup.h"
 #include "engine/base/clock.h"
@@ -200,6 +202,38 @@ find_ours(const struct gpus *gpus, const struct instances *instances)
 	return NULL;
 }
 
+/* A driver shows a process until it has its memory back, which can be after its end. Asked of the kernel, which tells of other users' processes too that they live. */
+static bool
+has_ended(unsigned pid)
+{
+	struct procfs_stat stat;
+
+	return pid && ((kill((pid_t)pid, 0) != 0 && errno == ESRCH) || (procfs_stat((pid_t)pid, &stat) && stat.state == 'Z'));
+}
+
+/* Memory that nobody holds who lives. */
+static bool
+is_coming_back(const struct gpu *gpu)
+{
+	bool ended = gpu->process_count == 0;
+
+	for (size_t i = 0; i < gpu->process_count && !ended; i++)
+		ended = has_ended(gpu->processes[i].pid);
+	return ended && !gpu_is_free(gpu);
+}
+
+static bool
+is_any_coming_back(const struct gpus *gpus, const struct instances *instances)
+{
+	for (size_t i = 0; i < instances->count; i++)
+		for (size_t g = 0; g < instances->items[i].gpus.count; g++) {
+			const struct gpu *gpu = gpus_find(gpus, instances->items[i].gpus.items[g]);
+			if (gpu && is_coming_back(gpu))
+				return true;
+		}
+	return false;
+}
+
 static bool
 is_anything_listening(const struct instances *instances, struct arena *arena)
 {
@@ -209,24 +243,21 @@ is_anything_listening(const struct instances *instances, struct arena *arena)
 	return false;
 }
 
-/* Whether a GPU is still to be waited for: one of our processes holds it, or memory that nobody is shown to hold. */
+/* Whether a GPU is still to be waited for: one of our processes holds it, or memory is coming back. */
 static bool
 are_gpus_held(const struct instances *instances, struct arena *arena, struct gpu_process *ours)
 {
-	static const struct instances nothing = { 0 };
 	const struct gpu_process *found;
-	const struct gpu *busy;
 	struct error no_driver;
 	struct gpus gpus;
 
 	*ours = (struct gpu_process){ 0 };
 	if (!want_gpus(instances) || !gpus_read(&gpus, arena, &no_driver))
 		return false;
-	busy = first_busy(&gpus, instances, &nothing);
 	found = find_ours(&gpus, instances);
 	if (found)
 		*ours = *found;
-	return found || (busy && busy->process_count == 0);
+	return found || is_any_coming_back(&gpus, instances);
 }
 
 bool

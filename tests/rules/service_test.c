@@ -1,5 +1,6 @@
 /* The rule `service`: its arguments, the body of a container, and whole runs of the engine over processes. The server is this program itself: `service_test serve`. */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
@@ -1088,6 +1089,8 @@ test_old_words_are_not_read_again(void **state)
 	assert_int_equal(lines, 2);
 }
 
+static atomic_bool gpus_are_free;
+
 static void *
 free_gpus_after(void *context)
 {
@@ -1098,6 +1101,9 @@ free_gpus_after(void *context)
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	while (count_instances() > 0)
 		clock_sleep_ms(20, NULL);
+	/* A driver takes its time, and shows the process meanwhile. */
+	clock_sleep_ms(500, NULL);
+	gpus_are_free = true;
 	const char *text = "{\"gpus\": [{\"uuid\": \"GPU-a\"}, {\"uuid\": \"GPU-b\"}, {\"uuid\": \"GPU-c\"}]}";
 	char path[128];
 	snprintf(path, sizeof path, "%s/nvml.json", world->root);
@@ -1129,6 +1135,29 @@ test_own_gpus_count_as_free(void **state)
 	expect_ok(&result, 1);
 	struct record record = recorded(world);
 	assert_string_equal(pairs_get(&record.outputs, "gpus"), "GPU-a,GPU-b");
+	unsetenv("PROVISION_NVML");
+	unsetenv("PROVISION_FAKE_NVML");
+}
+
+/* Seen on a driver of branch 580: the process has ended and is shown all the same, with all its memory. */
+static void
+test_waits_for_what_ended_processes_held(void **state)
+{
+	struct world *world = *state;
+	pthread_t thread;
+
+	set_gpus(world, "{\"gpus\": [" GPU("a", "0", "") "," GPU("b", "0", "") "]}");
+	struct apply_result result = run(world, APPLY, "one", "    gpus: [1]\n");
+	expect_ok(&result, 1);
+	set_gpus(world, arena_printf(&arena, "{\"gpus\": [" GPU("a", "0", "") "," GPU("b", "20000", "{\"pid\": %d, \"mib\": 20000}") "]}",
+		(int)recorded_pid(world)));
+	gpus_are_free = false;
+	pthread_create(&thread, NULL, free_gpus_after, world);
+	result = run(world, DESTROY, "one", "");
+	bool waited = gpus_are_free;
+	pthread_join(thread, NULL);
+	assert_int_equal(result.error.fault, FAULT_NONE);
+	assert_true(waited);
 	unsetenv("PROVISION_NVML");
 	unsetenv("PROVISION_FAKE_NVML");
 }
@@ -1511,6 +1540,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_inspection_is_quick, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_old_words_are_not_read_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_own_gpus_count_as_free, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_waits_for_what_ended_processes_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_container_that_cannot_be_changed, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_old_container_is_lost, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_log_begins_with_the_last_start, set_up_canned, tear_down_canned),

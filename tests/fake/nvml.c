@@ -5,6 +5,9 @@
  *              "processes": [{"pid": 1, "mib": 100}], "graphics": []}],
  *    "p2p": [[0, 1], [1, 0]], "nvlink": [[5, 0], [0, 5]]}
  *
+ * Answers of a real driver, as tests/gpu/run --record keeps them, have of each GPU: "pci", "memory": {"total", "reserved", "free", "used"} and "plain":
+ * [total, free, used] in bytes, and "processes_raw" and "graphics_raw": {"count": 2, "bytes": "1f0c..."}, the records as the driver wrote them.
+ *
  * Everything has a default. `code` of a GPU is what asking for its handle returns; `missing` names calls that answer "function not found"; with FAKE_NVML_OLD
  * the newer symbols are not there at all. */
 #include <jansson.h>
@@ -172,6 +175,10 @@ nvmlDeviceGetUUID(void *device, char *text, unsigned size)
 EXPORT int
 nvmlDeviceGetPciInfo_v3(void *device, void *pci)
 {
+	const char *kept = json_string_value(json_object_get(gpu_of(device), "pci"));
+
+	if (kept)
+		return copy((char *)pci + 36, 32, kept);
 	snprintf((char *)pci + 36, 32, "00000000:%02X:00.0", (unsigned)((char *)device - handles) + 1);
 	return OK;
 }
@@ -188,9 +195,12 @@ nvmlDeviceGetMemoryInfo(void *device, void *memory)
 	uint64_t total = bytes_of(device, "total_mib", 24576);
 	uint64_t used = bytes_of(device, "used_mib", 0) + bytes_of(device, "reserved_mib", 318);
 	uint64_t answer[3] = { total, total - used, used };
+	const json_t *kept = json_object_get(gpu_of(device), "plain");
 
 	if (is_missing("nvmlDeviceGetMemoryInfo"))
 		return NOT_FOUND;
+	for (size_t i = 0; kept && i < 3; i++)
+		answer[i] = (uint64_t)json_integer_value(json_array_get(kept, i));
 	memcpy(memory, answer, sizeof answer);
 	return OK;
 }
@@ -198,12 +208,29 @@ nvmlDeviceGetMemoryInfo(void *device, void *memory)
 #ifndef FAKE_NVML_OLD
 
 static int
-processes(const void *device, const char *key, unsigned *count, void *records)
+kept_records(const json_t *kept, unsigned *count, unsigned char *records)
 {
+	const char *digits = json_string_value(json_object_get(kept, "bytes"));
+	unsigned room = *count, byte;
+
+	*count = (unsigned)number(kept, "count", 0);
+	if (*count > room)
+		return INSUFFICIENT_SIZE;
+	for (size_t i = 0; digits && sscanf(digits + 2 * i, "%2x", &byte) == 1; i++)
+		records[i] = (unsigned char)byte;
+	return OK;
+}
+
+static int
+processes(const void *device, const char *key, const char *raw_key, unsigned *count, void *records)
+{
+	const json_t *raw = json_object_get(gpu_of(device), raw_key);
 	const json_t *list = json_object_get(gpu_of(device), key), *process;
 	size_t stride = (size_t)number(config, "stride", 24), i;
 	unsigned room = *count;
 
+	if (raw)
+		return kept_records(raw, count, records);
 	*count = (unsigned)json_array_size(list);
 	if (*count > room)
 		return INSUFFICIENT_SIZE;
@@ -226,6 +253,8 @@ nvmlDeviceGetMemoryInfo_v2(void *device, void *memory)
 	uint64_t total = bytes_of(device, "total_mib", 24576), used = bytes_of(device, "used_mib", 0);
 	uint64_t reserved = bytes_of(device, "reserved_mib", 318);
 	uint64_t answer[4] = { total, reserved, total - used - reserved, used };
+	static const char *const fields[] = { "total", "reserved", "free", "used" };
+	const json_t *kept = json_object_get(gpu_of(device), "memory");
 	unsigned version;
 
 	memcpy(&version, memory, sizeof version);
@@ -233,6 +262,8 @@ nvmlDeviceGetMemoryInfo_v2(void *device, void *memory)
 		return BAD_VERSION;
 	if (is_missing("nvmlDeviceGetMemoryInfo_v2"))
 		return NOT_FOUND;
+	for (size_t i = 0; kept && i < 4; i++)
+		answer[i] = (uint64_t)number(kept, fields[i], 0);
 	memcpy((char *)memory + 8, answer, sizeof answer);
 	return OK;
 }
@@ -250,13 +281,13 @@ nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor)
 EXPORT int
 nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *records)
 {
-	return processes(device, "processes", count, records);
+	return processes(device, "processes", "processes_raw", count, records);
 }
 
 EXPORT int
 nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned *count, void *records)
 {
-	return processes(device, "graphics", count, records);
+	return processes(device, "graphics", "graphics_raw", count, records);
 }
 
 EXPORT int

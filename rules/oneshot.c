@@ -71,22 +71,18 @@ see_through(const struct shot *shot, const char *id, struct oneshot_result *resu
 	return result->cancelled || result->timed_out;
 }
 
-/* The answer to a creation is waited for, whatever happens: nobody else would know of the container. */
 static bool
 launch(struct shot *shot, struct oneshot_result *result, struct error *err)
 {
 	json_t *body finally(json_release) = NULL;
-	const char *id;
+	const char *id = NULL;
 
 	if (!oneshot_body(shot, &body, err))
 		return false;
-	shot->docker->http.cancel = NULL;
-	if (!docker_create(shot->docker, shot->name, body, &id, err))
-		return false;
 	shot->docker->http.cancel = task_cancel(shot->task);
-	if (docker_start(shot->docker, id, err))
+	if (docker_launch(shot->docker, shot->name, body, shot->spec->gpus, &id, err))
 		return see_through(shot, id, result, err);
-	result->cancelled = is_cancelled(shot);
+	result->cancelled = id && is_cancelled(shot);
 	return result->cancelled;
 }
 

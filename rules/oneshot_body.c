@@ -102,8 +102,6 @@ add_limits(const struct shot *shot, json_t *body, json_t *config)
 		json_put(body, "NetworkDisabled", json_true());
 		json_put(config, "NetworkMode", json_string("none"));
 	}
-	if (spec->gpus)
-		json_put(config, "DeviceRequests", docker_gpu_request(shot->docker->podman, spec->gpus));
 	/* Another driver's log may not be readable. Podman keeps its logs in a form of its own. */
 	if (!shot->docker->podman)
 		json_put(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "2"));

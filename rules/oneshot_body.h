@@ -16,5 +16,5 @@ struct shot {
 	int64_t deadline;         /* monotonic ms; 0: none */
 };
 
-/* The caller owns the body. */
+/* The caller owns the body. GPUs are not asked for in it: docker_launch knows how. */
 bool oneshot_body(const struct shot *shot, json_t **body, struct error *err);

@@ -66,8 +66,6 @@ host_config_of(const struct service *spec, const struct instance *instance, cons
 	json_put(config, "Ulimits", ulimits_of(spec));
 	if (spec->shm_size)
 		json_put(config, "ShmSize", json_integer(spec->shm_size));
-	if (instance->gpus.count)
-		json_put(config, "DeviceRequests", docker_gpu_request(podman, &instance->gpus));
 	/* Podman knows no max-file, and keeps its logs in a form of its own. */
 	if (!podman)
 		json_put(config, "LogConfig", json_pack("{s:s,s:{s:s,s:s}}", "Type", "json-file", "Config", "max-size", "50m", "max-file", "5"));
@@ -99,6 +97,21 @@ service_docker_body(const struct service *spec, const struct instance *instance,
 	json_put(made, "Labels", labels);
 	*body = made;
 	return true;
+}
+
+/* What the container is made from, in one digest: the GPUs as they are first asked for, in whatever way the engine then takes them. */
+static const char *
+key_of(const json_t *body, const struct instance *instance, bool podman, struct arena *arena)
+{
+	json_t *whole finally(json_release) = json_deep_copy(body);
+	struct digest digest;
+	const char *text;
+
+	if (instance->gpus.count)
+		docker_ask_gpus(whole, docker_gpu_way(podman), &instance->gpus);
+	text = json_text(arena, whole, true);
+	digest_of(text, strlen(text), &digest);
+	return digest_text(arena, &digest);
 }
 
 /* What identifies the container as ours, and as made from this very body. */
@@ -136,7 +149,6 @@ static bool
 docker_prepare(struct site *site, const struct service *spec, struct instance *instance, struct error *err)
 {
 	json_t *image finally(json_release) = NULL, *body finally(json_release) = NULL;
-	struct digest digest;
 	bool missing = false;
 
 	if (!site_docker(site, err) || !check_mounts(site, spec, err))
@@ -155,9 +167,7 @@ docker_prepare(struct site *site, const struct service *spec, struct instance *i
 	instance->image = arena_copy(site->arena, id);
 	if (!service_docker_body(spec, instance, site->docker.podman, site->arena, &body, err))
 		return false;
-	const char *text = json_text(site->arena, body, true);
-	digest_of(text, strlen(text), &digest);
-	instance->key = digest_text(site->arena, &digest);
+	instance->key = key_of(body, instance, site->docker.podman, site->arena);
 	instance->restart = service_restart_policies[spec->restart];
 	instance->name = arena_printf(site->arena, "provision-%s-%s-%s-%lld", task_deployment(site->task), task_target(site->task), instance->run,
 		(long long)instance->replica);
@@ -191,9 +201,10 @@ docker_start_instance(struct site *site, const struct service *spec, struct inst
 	for (size_t i = 0; i < secrets.count; i++)
 		json_push(json_object_get(body, "Env"), json_string(arena_printf(site->arena, "%s=%s", secrets.items[i].key, secrets.items[i].value)));
 	add_labels(site, body, instance);
-	if (!docker_create(&site->docker, instance->name, body, &instance->id, err))
+	if (!docker_launch(&site->docker, instance->name, body, instance->gpus.count ? &instance->gpus : NULL, &instance->id, err))
 		return explain_start(instance, site->arena, err);
-	return docker_start(&site->docker, instance->id, err) || explain_start(instance, site->arena, err);
+	/* Podman's socket says yes to what it does not do. */
+	return !instance->gpus.count || docker_check_gpus(&site->docker, instance->id, err) || explain_start(instance, site->arena, err);
 }
 
 static bool

@@ -57,8 +57,26 @@ bool docker_registry_digest(struct docker *docker, const char *ref, const char *
 /* Whether the user's config.json has credentials, or a helper that may have them, for the registry of `ref`: then only the command line can pull it. */
 bool docker_has_login(const char *ref, struct arena *arena);
 
-/* Devices for `HostConfig.DeviceRequests`: the GPUs with these UUIDs, all of them if there are none. The caller owns it. */
-json_t *docker_gpu_request(bool podman, const struct strings *uuids);
+/* How a container asks for GPUs. Not every engine knows every way, and none says before which. */
+enum docker_gpu_way {
+	DOCKER_GPU_HOOK,    /* DeviceRequests, as `docker run --gpus` */
+	DOCKER_GPU_CDI,     /* DeviceRequests of the driver `cdi`: devices by the names of a specification */
+	DOCKER_GPU_RUNTIME, /* the runtime `nvidia`, and a variable that it reads */
+	DOCKER_GPU_WAYS
+};
+
+/* The one that is tried first. */
+enum docker_gpu_way docker_gpu_way(bool podman);
+
+/* Add the wish for the GPUs with these UUIDs, for all of them if there are none, to a body for docker_create that has a HostConfig. */
+void docker_ask_gpus(json_t *body, enum docker_gpu_way way, const struct strings *uuids);
+
+/* Create a container and start it. `gpus`: to see these, all if there are none; in each way that the engine offers until one is not refused (E0512). NULL: no GPUs, and
+ * `body` as it is. On failure `*id` is set if a container is left. Creation is not interrupted, so that no container is left that nobody knows of. */
+bool docker_launch(struct docker *docker, const char *name, const json_t *body, const struct strings *gpus, const char **id, struct error *err);
+
+/* Whether a container that asked for GPUs and runs was given any: by what the engine shows of it, else by the nodes in its /dev. E0512 if it was started without. */
+bool docker_check_gpus(struct docker *docker, const char *id, struct error *err);
 
 /* Whether root in a container is an ordinary user of the host: the one whose engine it is. */
 bool docker_is_rootless(struct docker *docker, bool *rootless, struct error *err);

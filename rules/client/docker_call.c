@@ -25,6 +25,8 @@ static const struct meaning {
 		"ask the administrator to install nvidia-container-toolkit, to run `nvidia-ctk runtime configure --runtime=docker` and to restart the engine" },
 	{ "unresolvable CDI devices", FAULT_ENGINE_GPUS,
 		"ask the administrator to run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`; it has to be repeated after each driver update" },
+	{ "invoking the NVIDIA Container Runtime Hook directly", FAULT_ENGINE_GPUS,
+		"ask the administrator to set `mode = \"legacy\"` in /etc/nvidia-container-runtime/config.toml, or to make the runtime `nvidia` or CDI known to the engine" },
 	{ "nvidia-container-cli", FAULT_ENGINE_GPUS, "does `nvidia-smi` work on this host? If so, its message above is for the administrator" },
 	{ "nvidia-container-runtime", FAULT_ENGINE_GPUS, "does `nvidia-smi` work on this host? If so, its message above is for the administrator" },
 	{ "port is already allocated", FAULT_PORT_HELD, "another container publishes this port: `docker ps` shows which" },

@@ -9,25 +9,6 @@
 
 #define LOG_MS (10 * 60 * 1000)
 
-json_t *
-docker_gpu_request(bool podman, const struct strings *uuids)
-{
-	json_t *ids = json_array(), *request;
-
-	for (size_t i = 0; i < uuids->count; i++)
-		json_array_append_new(ids, podman ? json_sprintf("nvidia.com/gpu=%s", uuids->items[i]) : json_string(uuids->items[i]));
-	if (podman && uuids->count == 0)
-		json_array_append_new(ids, json_string("nvidia.com/gpu=all"));
-	if (podman)
-		request = json_pack("[{s:s,s:o}]", "Driver", "cdi", "DeviceIDs", ids);
-	else
-		request = json_pack("[{s:s,s:i,s:o,s:[[s]],s:{}}]", "Driver", "", "Count", uuids->count ? 0 : -1, "DeviceIDs", ids, "Capabilities",
-			"gpu", "Options");
-	if (!request)
-		out_of_memory();
-	return request;
-}
-
 bool
 docker_is_rootless(struct docker *docker, bool *rootless, struct error *err)
 {

@@ -22,6 +22,8 @@ struct answer {
 	const char *body;
 	size_t size;
 	size_t slice;
+	bool once;
+	bool given;
 };
 
 struct fake_engine {
@@ -80,7 +82,7 @@ reply(struct fake_engine *engine, int fd, const struct answer *answer)
 static void
 serve(struct fake_engine *engine, int fd, char *head, const char *body)
 {
-	static const struct answer unknown = { "", 404, "Content-Type: application/json\r\n", "{\"message\":\"page not found\"}", 28, 0 };
+	static const struct answer unknown = { "", 404, "Content-Type: application/json\r\n", "{\"message\":\"page not found\"}", 28, 0, false, false };
 	struct answer answer = unknown;
 	char *end = strstr(head, " HTTP/1");
 	char *space = strchr(head, ' ');
@@ -93,9 +95,11 @@ serve(struct fake_engine *engine, int fd, char *head, const char *body)
 	pthread_mutex_lock(&engine->mutex);
 	buf_printf(&engine->requests, "%s%s%s\n", head, *body ? " " : "", body);
 	if (strcmp(key, "GET /_ping") == 0)
-		answer = (struct answer){ "", 200, engine->ping, "OK", 2, 0 };
+		answer = (struct answer){ "", 200, engine->ping, "OK", 2, 0, false, false };
 	for (size_t i = engine->count; i-- > 0;)
-		if (strncmp(key, engine->answers[i].request, strlen(engine->answers[i].request)) == 0) {
+		if (!(engine->answers[i].once && engine->answers[i].given) &&
+			strncmp(key, engine->answers[i].request, strlen(engine->answers[i].request)) == 0) {
+			engine->answers[i].given = true;
 			answer = engine->answers[i];
 			break;
 		}
@@ -193,6 +197,15 @@ void
 fake_engine_answer(struct fake_engine *engine, const char *request, int status, const char *body)
 {
 	fake_engine_answer_bytes(engine, request, status, "Content-Type: application/json\r\n", body, strlen(body), 0);
+}
+
+void
+fake_engine_answer_once(struct fake_engine *engine, const char *request, int status, const char *body)
+{
+	fake_engine_answer(engine, request, status, body);
+	pthread_mutex_lock(&engine->mutex);
+	engine->answers[engine->count - 1].once = true;
+	pthread_mutex_unlock(&engine->mutex);
 }
 
 void

@@ -16,6 +16,9 @@ void fake_engine_stop(struct fake_engine *engine);
 void fake_engine_answer(struct fake_engine *engine, const char *request, int status, const char *body);
 void fake_engine_answer_bytes(struct fake_engine *engine, const char *request, int status, const char *headers, const void *body, size_t size, size_t slice);
 
+/* The same for one request alone: then the answer that was there before is given again. */
+void fake_engine_answer_once(struct fake_engine *engine, const char *request, int status, const char *body);
+
 /* What the ping says: header lines, each ended by CR LF. */
 void fake_engine_ping(struct fake_engine *engine, const char *headers);
 

@@ -233,6 +233,8 @@ body_text(const struct service *spec, const struct instance *instance, bool podm
 	struct error err;
 
 	assert_true(service_docker_body(spec, instance, podman, &arena, &body, &err));
+	if (instance->gpus.count)
+		docker_ask_gpus(body, docker_gpu_way(podman), &instance->gpus);
 	const char *text = json_text(&arena, body, true);
 	json_decref(body);
 	return text;
@@ -1293,6 +1295,82 @@ test_log_begins_with_the_last_start(void **state)
 	assert_in_range(strtoll(since + 6, NULL, 10), clock_now_ns() / 1000000000 - 60, clock_now_ns() / 1000000000);
 }
 
+#define PODMAN "Api-Version: 1.44\r\nLibpod-Api-Version: 5.8.2\r\nServer: Libpod/5.8.2 (linux)\r\n"
+#define DOCKER "Api-Version: 1.48\r\nServer: Docker/28.0.0 (linux)\r\n"
+#define NO_DRIVER_WORDS "{\"message\":\"could not select device driver \\\"\\\" with capabilities: [[gpu]]\"}"
+#define UNRESOLVABLE "{\"message\":\"CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-1\"}"
+#define HOOK_MODE "{\"message\":\"failed to create task for container: error running prestart hook #0: exit status 1, stdout: , stderr: Using requested mode 'cdi'\\n" \
+	"invoking the NVIDIA Container Runtime Hook directly (e.g. specifying the docker --gpus flag) is not supported. Please use the NVIDIA Container Runtime " \
+	"(e.g. specify the --runtime=nvidia flag) instead.: unknown\"}"
+#define TOO_OLD "{\"message\":\"nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9, please update your driver to a newer version\"}"
+
+/* Each engine's own way to hand GPUs out, what it refuses, and what it shows of the container that runs. */
+static void
+test_gpus_reach_the_container(void **state)
+{
+	static const struct {
+		const char *ping, *info;
+		const char *first;      /* refusal of the first start; NULL: it starts */
+		const char *second;     /* of the second */
+		const char *shown;      /* of the container's HostConfig */
+		enum fault fault;
+		const char *says;       /* the error, or what was asked for last */
+	} cases[] = {
+		{ DOCKER, "{}", NULL, NULL, "\"DeviceRequests\":[{\"Driver\":\"\",\"DeviceIDs\":[\"GPU-1\"]}]", FAULT_NONE, "\"Driver\":\"\",\"Count\":0,\"DeviceIDs\":[\"GPU-1\"]" },
+		/* The toolkit is not where the engine looks for its hook, but its runtime is registered, or its specification is there. */
+		{ DOCKER, "{\"Runtimes\":{\"nvidia\":{}}}", NO_DRIVER_WORDS, NULL, "\"Runtime\":\"nvidia\"", FAULT_NONE, "\"Runtime\":\"nvidia\"" },
+		{ DOCKER, "{\"Runtimes\":{\"nvidia\":{}}}", HOOK_MODE, NULL, "\"Runtime\":\"nvidia\"", FAULT_NONE, "\"NVIDIA_VISIBLE_DEVICES=GPU-1\"" },
+		{ DOCKER, "{\"CDISpecDirs\":[\"/etc/cdi\"]}", NO_DRIVER_WORDS, NULL, "\"DeviceRequests\":[{\"Driver\":\"cdi\"}]", FAULT_NONE, "\"DeviceIDs\":[\"nvidia.com/gpu=GPU-1\"]" },
+		/* The four causes. */
+		{ DOCKER, "{\"Runtimes\":{\"runc\":{}}}", NO_DRIVER_WORDS, NULL, "", FAULT_ENGINE_GPUS, "could not select device driver" },
+		{ DOCKER, "{\"CDISpecDirs\":[\"/etc/cdi\"]}", NO_DRIVER_WORDS, UNRESOLVABLE, "", FAULT_ENGINE_GPUS, "could not select device driver" },
+		{ DOCKER, "{\"Runtimes\":{\"nvidia\":{}}}", TOO_OLD, NULL, "", FAULT_CUDA_VERSION, "unsatisfied condition: cuda>=12.9" },
+		{ PODMAN, "{}", UNRESOLVABLE, NULL, "", FAULT_ENGINE_GPUS, "unresolvable CDI devices" },
+		{ PODMAN, "{}", NULL, NULL, "\"Devices\":[]", FAULT_ENGINE_GPUS, "started it without the GPUs that were asked for" },
+		/* An echo of the request is no device. */
+		{ PODMAN, "{}", NULL, NULL, "\"DeviceRequests\":[{\"Driver\":\"cdi\"}]", FAULT_ENGINE_GPUS, "started it without the GPUs that were asked for" },
+		{ DOCKER, "{}", NULL, NULL, "\"DeviceRequests\":null", FAULT_ENGINE_GPUS, "started it without the GPUs that were asked for" },
+		{ PODMAN, "{}", NULL, NULL, "\"Devices\":[{\"PathOnHost\":\"/dev/nvidia1\",\"PathInContainer\":\"/dev/nvidia1\"}]", FAULT_NONE, "\"DeviceIDs\":[\"nvidia.com/gpu=GPU-1\"]" },
+	};
+	struct canned *canned = *state;
+	const char *gpus[] = { "GPU-1" };
+	const struct service spec = { .host = "127.0.0.1", .port = 8000 };
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct instance instance = { .runtime = &docker_runtime, .name = "n", .image = "sha256:1", .gpus = { gpus, 1, 1 }, .run = "R", .key = "k", .tag = "t" };
+		struct error err = { 0 };
+		const char *requests, *last;
+
+		if (canned->site.has_docker)
+			docker_finish(&canned->site.docker);
+		canned->site.has_docker = false;
+		fake_engine_forget(canned->engine);
+		fake_engine_ping(canned->engine, cases[i].ping);
+		fake_engine_answer(canned->engine, "GET /info", 200, cases[i].info);
+		fake_engine_answer(canned->engine, "POST /containers/create", 201, "{\"Id\":\"c1\"}");
+		fake_engine_answer(canned->engine, "POST /containers/c1/start", cases[i].second ? 500 : 204, cases[i].second ? cases[i].second : "");
+		if (cases[i].first)
+			fake_engine_answer_once(canned->engine, "POST /containers/c1/start", 500, cases[i].first);
+		fake_engine_answer(canned->engine, "DELETE /containers/c1", 204, "");
+		fake_engine_answer(canned->engine, "GET /containers/c1/json", 200,
+			arena_printf(&arena, "{\"State\":{\"Running\":true,\"Pid\":%d},\"HostConfig\":{%s}}", (int)getpid(), cases[i].shown));
+		assert_true(site_docker(&canned->site, &err));
+		bool started = docker_runtime.start(&canned->site, &spec, &instance, &err);
+		if (started != (cases[i].fault == FAULT_NONE) || (!started && (err.fault != cases[i].fault || !strstr(err.text, cases[i].says) || !*err.hint)))
+			fail_msg("case %zu: %s: %s (%s)", i, fault_row(err.fault)->code, err.text, err.hint);
+		requests = fake_engine_requests(canned->engine);
+		last = NULL;
+		for (const char *at = requests; (at = strstr(at, "POST /v1.44/containers/create")); at++)
+			last = at;
+		if (started && (!last || !strstr(last, cases[i].says)))
+			fail_msg("case %zu: %s", i, requests);
+		/* Numbers of the host have no meaning inside. */
+		assert_null(strstr(requests, "CUDA_VISIBLE_DEVICES"));
+		/* What was refused is not left behind, nor in the way of the next. */
+		assert_int_equal(strstr(requests, "DELETE /v1.44/containers/c1") != NULL, (started || cases[i].second) && cases[i].first);
+	}
+}
+
 /* An engine that leaves a filter out must not make us remove what belongs to others. */
 static void
 test_sweep_takes_only_what_is_ours(void **state)
@@ -1544,6 +1622,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_container_that_cannot_be_changed, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_old_container_is_lost, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_log_begins_with_the_last_start, set_up_canned, tear_down_canned),
+		cmocka_unit_test_setup_teardown(test_gpus_reach_the_container, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_sweep_takes_only_what_is_ours, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_container_start_look_destroy, set_up_docker, tear_down_docker),
 		cmocka_unit_test_setup_teardown(test_old_container_comes_back, set_up_docker, tear_down_docker),

@@ -265,6 +265,9 @@ version_to_speak(void **state)
 		{ "Api-Version: 1.41\r\nServer: Docker/20.10.24+dfsg1 (linux)\r\n", "1.41", "20.10.24+dfsg1", false },
 		{ "Api-Version: 1.43\r\nServer: Docker/24.0.7 (linux)\r\n", "1.43", "24.0.7", false },
 		{ "Api-Version: 1.44\r\n", "1.44", "", false },
+		{ "Api-Version: 1.42\r\nServer: Docker/23.0.6 (linux)\r\n", "1.42", "23.0.6", false },
+		{ "Api-Version: 1.52\r\nServer: Docker/29.0.1 (linux)\r\n", "1.44", "29.0.1", false },
+		{ "Api-Version: 1.44\r\nLibpod-Api-Version: 5.8.2\r\nServer: Libpod/5.8.2 (linux)\r\n", "1.44", "5.8.2", true },
 		{ "Api-Version: 1.54\r\nServer: Docker/29.3.0 (linux)\r\n", "1.44", "29.3.0", false },
 		{ "Api-Version: 1.41\r\nLibpod-Api-Version: 5.2.0\r\nServer: Libpod/5.2.0 (linux)\r\n", "1.41", "5.2.0", true },
 	};
@@ -305,6 +308,22 @@ engine_updated_meanwhile(void **state)
 	assert_string_equal(fake_engine_requests(world->engine), "GET /v1.41/info\nGET /_ping\nGET /v1.44/info\n");
 	assert_int_equal(world->err.fault, FAULT_ENGINE_VERSION);
 	assert_non_null(strstr(world->err.text, "Minimum supported API version is 1.44"));
+}
+
+/* An administrator, or a later engine, has raised the oldest version beyond what is spoken here: nothing in common, and both numbers are said. */
+static void
+engine_that_is_too_new(void **state)
+{
+	struct world *world = *state;
+	json_t *info finally(json_release) = NULL;
+
+	fake_engine_ping(world->engine, "Api-Version: 1.54\r\nServer: Docker/29.3.0 (linux)\r\n");
+	fake_engine_answer(world->engine, "GET /info", 400,
+		"{\"message\":\"client version 1.44 is too old. Minimum supported API version is 1.48, please upgrade your client to a newer version\"}");
+	open_docker(world);
+	assert_false(docker_info(&world->docker, &info, &world->err));
+	assert_int_equal(world->err.fault, FAULT_ENGINE_VERSION);
+	assert_non_null(strstr(world->err.text, "client version 1.44 is too old. Minimum supported API version is 1.48"));
 }
 
 /* ---- calls */
@@ -469,24 +488,29 @@ static void
 requests_for_gpus(void **state)
 {
 	static const struct {
-		bool podman;
+		enum docker_gpu_way way;
 		size_t count;
 		const char *json;
 	} cases[] = {
-		{ false, 2, "[{\"Driver\":\"\",\"Count\":0,\"DeviceIDs\":[\"GPU-a\",\"GPU-b\"],\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]" },
-		{ false, 0, "[{\"Driver\":\"\",\"Count\":-1,\"DeviceIDs\":[],\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]" },
-		{ true, 1, "[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=GPU-a\"]}]" },
-		{ true, 0, "[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=all\"]}]" },
+		{ DOCKER_GPU_HOOK, 2, "{\"HostConfig\":{\"DeviceRequests\":[{\"Driver\":\"\",\"Count\":0,\"DeviceIDs\":[\"GPU-a\",\"GPU-b\"],\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]}}" },
+		{ DOCKER_GPU_HOOK, 0, "{\"HostConfig\":{\"DeviceRequests\":[{\"Driver\":\"\",\"Count\":-1,\"DeviceIDs\":[],\"Capabilities\":[[\"gpu\"]],\"Options\":{}}]}}" },
+		{ DOCKER_GPU_CDI, 1, "{\"HostConfig\":{\"DeviceRequests\":[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=GPU-a\"]}]}}" },
+		{ DOCKER_GPU_CDI, 0, "{\"HostConfig\":{\"DeviceRequests\":[{\"Driver\":\"cdi\",\"DeviceIDs\":[\"nvidia.com/gpu=all\"]}]}}" },
+		{ DOCKER_GPU_RUNTIME, 2, "{\"HostConfig\":{\"Runtime\":\"nvidia\"},\"Env\":[\"NVIDIA_VISIBLE_DEVICES=GPU-a,GPU-b\"]}" },
+		{ DOCKER_GPU_RUNTIME, 0, "{\"HostConfig\":{\"Runtime\":\"nvidia\"},\"Env\":[\"NVIDIA_VISIBLE_DEVICES=all\"]}" },
 	};
 	struct arena arena finally(arena_finish) = { 0 };
 	const char *uuids[] = { "GPU-a", "GPU-b" };
 
 	(void)state;
 	arena_init(&arena);
+	assert_int_equal(docker_gpu_way(false), DOCKER_GPU_HOOK);
+	assert_int_equal(docker_gpu_way(true), DOCKER_GPU_CDI);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		json_t *request finally(json_release) = docker_gpu_request(cases[i].podman, &(struct strings){ .items = uuids, .count = cases[i].count });
+		json_t *body finally(json_release) = json_pack("{s:{}}", "HostConfig");
 
-		assert_string_equal(json_text(&arena, request, false), cases[i].json);
+		docker_ask_gpus(body, cases[i].way, &(struct strings){ .items = uuids, .count = cases[i].count });
+		assert_string_equal(json_text(&arena, body, false), cases[i].json);
 	}
 }
 
@@ -618,6 +642,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(logins_of_registries, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(version_to_speak, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(engine_updated_meanwhile, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(engine_that_is_too_new, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(words_of_the_engine, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(statuses_that_are_fine, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(images_and_containers, set_up, tear_down),

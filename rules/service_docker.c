@@ -25,6 +25,8 @@ environment_of(const struct service *spec, const struct instance *instance, stru
 	/* Images on CUDA's base ask for all GPUs, and a default runtime of NVIDIA's grants it: who asked for none gets none. */
 	if (!instance->gpus.count && !pairs_get(&spec->env, "NVIDIA_VISIBLE_DEVICES"))
 		json_push(env, json_string("NVIDIA_VISIBLE_DEVICES=void"));
+	if (strcmp(service_ipc_modes[spec->ipc], "host") == 0 && instance->gpus.count && !pairs_get(&spec->env, SERVICE_SHM_VARIABLE))
+		json_push(env, json_string(arena_printf(arena, SERVICE_SHM_VARIABLE "=%s", service_shm_name(instance, arena))));
 	for (size_t i = 0; i < spec->env.count; i++)
 		json_push(env, json_string(arena_printf(arena, "%s=%s", spec->env.items[i].key, spec->env.items[i].value)));
 	return env;

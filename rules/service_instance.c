@@ -212,3 +212,9 @@ instances_collide(const struct instance *a, const struct instance *b)
 			return true;
 	return false;
 }
+
+const char *
+service_shm_name(const struct instance *instance, struct arena *arena)
+{
+	return arena_printf(arena, "provision-%s", instance->intent);
+}

@@ -144,6 +144,11 @@ extern const struct output service_outputs[];
 void service_claims(const void *filled, struct arena *arena, struct claims *claims);
 void service_validate(const void *filled, struct task *task, struct errors *errors);
 
+/* vLLM's cache of images in shared memory has a fixed name, and an instance that was killed leaves it behind. One that shares /dev/shm with others has a name of its
+ * own, in this variable. */
+#define SERVICE_SHM_VARIABLE "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME"
+const char *service_shm_name(const struct instance *instance, struct arena *arena);
+
 /* ---- service_site.c */
 void site_init(struct site *site, struct task *task, const atomic_bool *cancel);
 void site_finish(struct site *site);

@@ -104,6 +104,30 @@ check_secrets(const struct service *spec, struct task *task, struct errors *erro
 			refuse(errors, task, "args", FAULT_SECRET_IN_TEXT, "an argument looks like a secret, which everybody on the host could read: use `env_from`");
 }
 
+static bool
+is_passed(const struct service *spec, const char *name)
+{
+	return pairs_get(&spec->env, name) || strings_has(&spec->env_from, name);
+}
+
+/* Which GPUs are seen is `gpus`' to say: a variable beside it could take what is reserved, or hide what was handed out. Inside a container they are numbered from 0. */
+static void
+check_visible(const struct service *spec, bool has_gpus, struct task *task, struct errors *errors)
+{
+	static const char cuda[] = "CUDA_VISIBLE_DEVICES", runtime[] = "NVIDIA_VISIBLE_DEVICES";
+	bool docker = spec->runtime == RUNTIME_DOCKER;
+	const char *wish = pairs_get(&spec->env, runtime);
+	bool none = wish && (!*wish || strcmp(wish, "void") == 0 || strcmp(wish, "none") == 0);
+	const char *passed = pairs_get(&spec->env, cuda) || pairs_get(&spec->env, runtime) ? "env" : "env_from";
+
+	if (!docker && is_passed(spec, cuda))
+		refuse(errors, task, passed, FAULT_CONFLICT, "CUDA_VISIBLE_DEVICES is set from `gpus`");
+	if (docker && has_gpus && is_passed(spec, cuda))
+		refuse(errors, task, passed, FAULT_CONFLICT, "CUDA_VISIBLE_DEVICES would hide GPUs: inside they are numbered from 0, and `gpus` says which they are");
+	if (docker && is_passed(spec, runtime) && (has_gpus || !none))
+		refuse(errors, task, passed, FAULT_CONFLICT, "NVIDIA_VISIBLE_DEVICES asks for GPUs past `gpus`, which says which they are");
+}
+
 static void
 check_gpus(const struct service *spec, struct task *task, struct errors *errors)
 {
@@ -116,12 +140,11 @@ check_gpus(const struct service *spec, struct task *task, struct errors *errors)
 		errors_add(errors, &err);
 		return;
 	}
+	check_visible(spec, !set.none, task, errors);
 	if (set.none)
 		return;
 	if (spec->replicas > 0 && gpuset_size(&set) % spec->replicas != 0)
 		refuse(errors, task, "gpus", FAULT_CONFLICT, "the GPUs cannot be dealt equally to the replicas");
-	if (spec->runtime == RUNTIME_PROCESS && pairs_get(&spec->env, "CUDA_VISIBLE_DEVICES"))
-		refuse(errors, task, "env", FAULT_CONFLICT, "CUDA_VISIBLE_DEVICES is set from `gpus`");
 }
 
 static bool

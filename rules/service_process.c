@@ -48,6 +48,9 @@ launch(struct site *site, struct instance *instance, struct error *err)
 	const char **argv = arena_array(site->arena, instance->argv.count + 1, sizeof *argv);
 	struct pairs env = { 0 };
 
+	/* With each start a new one: whoever was killed has left the old one behind. */
+	if (instance->gpus.count)
+		pairs_set(&env, site->arena, SERVICE_SHM_VARIABLE, service_shm_name(instance, site->arena));
 	for (size_t i = 0; i < instance->env.count; i++)
 		pairs_set(&env, site->arena, instance->env.items[i].key, instance->env.items[i].value);
 	if (!service_secrets(&instance->env_from, site->arena, &env, err))

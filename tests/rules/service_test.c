@@ -264,6 +264,14 @@ test_docker_body(void **state)
 		"\"Image\":\"sha256:abc\",\"Labels\":{},\"StopTimeout\":31,\"User\":\"1000:1000\"}");
 	const char *podman = body_text(&spec, &instance, true);
 	assert_non_null(strstr(podman, "\"DeviceRequests\":[{\"DeviceIDs\":[\"nvidia.com/gpu=GPU-1\",\"nvidia.com/gpu=GPU-2\"],\"Driver\":\"cdi\"}]"));
+	/* Where /dev/shm is the host's, two instances must not meet in it; where it is the container's own, there is nothing to meet. */
+	assert_null(strstr(podman, "SHM_BUFFER_NAME"));
+	spec.ipc = 1;
+	instance.intent = "A1";
+	assert_non_null(strstr(body_text(&spec, &instance, false), "\"VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME=provision-A1\""));
+	instance.intent = "A2";
+	assert_non_null(strstr(body_text(&spec, &instance, false), "\"VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME=provision-A2\""));
+	assert_non_null(strstr(body_text(&spec, &instance, false), "\"IpcMode\":\"host\""));
 	/* Without GPUs the image's own wish for all of them must not be granted. */
 	instance.gpus.count = 0;
 	const char *none = body_text(&spec, &instance, false);
@@ -935,6 +943,24 @@ set_gpus(struct world *world, const char *json)
 	setenv("PROVISION_FAKE_NVML", path, 1);
 }
 
+static const char *
+shm_name_of(pid_t pid)
+{
+	static const char variable[] = "VLLM_OBJECT_STORAGE_SHM_BUFFER_NAME=";
+	char text[16384];
+	FILE *file = fopen(arena_printf(&arena, "/proc/%d/environ", (int)pid), "r");
+	size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+
+	if (file)
+		fclose(file);
+	text[size] = '\0';
+	for (const char *at = text; at < text + size; at += strlen(at) + 1)
+		if (strncmp(at, variable, sizeof variable - 1) == 0)
+			return arena_copy(&arena, at);
+	fail_msg("%d has no %s", (int)pid, variable);
+	return "";
+}
+
 static void
 test_gpus_are_dealt_out(void **state)
 {
@@ -950,6 +976,8 @@ test_gpus_are_dealt_out(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(procfs_has_variable(found[i].pid, "CUDA_VISIBLE_DEVICES", "GPU-b") + procfs_has_variable(found[i].pid, "CUDA_VISIBLE_DEVICES", "GPU-c"), 1);
 	}
+	/* They share /dev/shm, so what vLLM keeps there has a name for each. */
+	assert_string_not_equal(shm_name_of(found[0].pid), shm_name_of(found[1].pid));
 	assert_non_null(record_artifact(&record, ARTIFACT_GPU, "GPU-b"));
 
 	/* Somebody else took one meanwhile: that is found before the old ones are touched. Who it is, is said. */
@@ -1566,6 +1594,16 @@ test_what_validate_refuses(void **state)
 		{ "runtime: docker, image: x, port: 8000, args: {api-key: hf_abcdefghijklmnopqrstuvwxyzABCDEFGH}", FAULT_SECRET_IN_TEXT },
 		{ "runtime: docker, image: x, port: 8000, env_from: ['A=b']", FAULT_BAD_VALUE },
 		{ "runtime: docker, image: x, port: 8000, gpus: [0, 1], replicas: 2, args: {a: 1}", FAULT_NONE },
+		/* Which GPUs are seen is for `gpus` to say: nothing else may reach a reserved one, or hide one. */
+		{ "runtime: process, command: [a], port: 8000, gpus: [0], env: {CUDA_VISIBLE_DEVICES: '3'}", FAULT_CONFLICT },
+		{ "runtime: process, command: [a], port: 8000, env: {CUDA_VISIBLE_DEVICES: '3'}", FAULT_CONFLICT },
+		{ "runtime: process, command: [a], port: 8000, env_from: [CUDA_VISIBLE_DEVICES]", FAULT_CONFLICT },
+		{ "runtime: docker, image: x, port: 8000, gpus: [1, 2], env: {CUDA_VISIBLE_DEVICES: '1,2'}", FAULT_CONFLICT },
+		{ "runtime: docker, image: x, port: 8000, gpus: [1, 2], env_from: [NVIDIA_VISIBLE_DEVICES]", FAULT_CONFLICT },
+		{ "runtime: docker, image: x, port: 8000, gpus: [1], env: {NVIDIA_VISIBLE_DEVICES: void}", FAULT_CONFLICT },
+		{ "runtime: docker, image: x, port: 8000, env: {NVIDIA_VISIBLE_DEVICES: all}", FAULT_CONFLICT },
+		{ "runtime: docker, image: x, port: 8000, env: {NVIDIA_VISIBLE_DEVICES: void}", FAULT_NONE },
+		{ "runtime: docker, image: x, port: 8000, env: {CUDA_VISIBLE_DEVICES: '0'}", FAULT_NONE },
 	};
 	struct world *world = *state;
 

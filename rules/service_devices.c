@@ -91,6 +91,15 @@ is_gpu_of(const struct instances *old, const char *uuid)
 	return false;
 }
 
+/* The container, where it is one: the process that listens for it is the engine's, and says nothing. */
+static const char *
+holder_of(struct site *site, const struct instance *instance)
+{
+	const char *container = instance->runtime == &docker_runtime ? docker_port_holder(&site->docker, instance->host, instance->port) : NULL;
+
+	return container ? container : process_port_holder(instance->host, (int)instance->port, site->arena);
+}
+
 bool
 service_check_ports(struct site *site, const struct instances *instances, const struct instances *old, int64_t patience_ms, struct error *err)
 {
@@ -101,7 +110,7 @@ service_check_ports(struct site *site, const struct instances *instances, const 
 		const char *holder;
 		if (is_port_of(old, instance->port))
 			continue;
-		while ((holder = process_port_holder(instance->host, (int)instance->port, site->arena)) && clock_monotonic_ms() < deadline && !cancelled(site))
+		while ((holder = holder_of(site, instance)) && clock_monotonic_ms() < deadline && !cancelled(site))
 			clock_sleep_ms(LOOK_MS, site->cancel);
 		if (!holder)
 			continue;

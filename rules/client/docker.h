@@ -49,6 +49,8 @@ bool docker_stop(struct docker *docker, const char *id, int64_t grace_ms, struct
 bool docker_remove(struct docker *docker, const char *id, struct error *err);                 /* fine if gone */
 bool docker_container(struct docker *docker, const char *id, json_t **container, bool *missing, struct error *err);
 bool docker_containers(struct docker *docker, const struct strings *labels, json_t **list, struct error *err); /* all=1; labels "k=v" */
+/* The container that publishes this TCP port of the host at an address that `address` meets; NULL: none, or the engine does not say. */
+const char *docker_port_holder(struct docker *docker, const char *address, int64_t port);
 bool docker_update_restart(struct docker *docker, const char *id, const char *policy, struct error *err);
 
 /* Digest that the registry holds under a tag now, asked by the engine without credentials: "sha256:...". */

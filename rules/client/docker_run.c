@@ -25,6 +25,49 @@ docker_is_rootless(struct docker *docker, bool *rootless, struct error *err)
 	return true;
 }
 
+static bool
+is_every_address(const char *address)
+{
+	return !*address || strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+}
+
+static bool
+publishes(const json_t *container, const char *address, int64_t port)
+{
+	const json_t *ports = json_at(container, "Ports"), *published;
+	size_t i;
+
+	json_array_foreach(ports, i, published) {
+		const char *at = json_string_at(published, "IP"), *type = json_string_at(published, "Type");
+		int64_t number;
+
+		if (json_int_at(published, "PublicPort", &number) && number == port && (!type || strcmp(type, "tcp") == 0) &&
+			(!at || is_every_address(at) || is_every_address(address) || strcmp(at, address) == 0))
+			return true;
+	}
+	return false;
+}
+
+const char *
+docker_port_holder(struct docker *docker, const char *address, int64_t port)
+{
+	static const struct strings all = { 0 };
+	json_t *list finally(json_release) = NULL;
+	const json_t *container;
+	struct error ignored;
+	size_t i;
+
+	if (!docker_containers(docker, &all, &list, &ignored))
+		return NULL;
+	json_array_foreach(list, i, container) {
+		const char *name = json_string_value(json_array_get(json_at(container, "Names"), 0)), *id = json_string_at(container, "Id");
+
+		if (publishes(container, strcmp(address, "localhost") == 0 ? "127.0.0.1" : address, port))
+			return arena_printf(docker->arena, "container `%.64s`", name ? name + (*name == '/') : id ? id : "?");
+	}
+	return NULL;
+}
+
 /* One log on its way to whoever wants it. */
 struct log_reader {
 	struct docker_frames frames;

@@ -1399,6 +1399,44 @@ test_gpus_reach_the_container(void **state)
 	}
 }
 
+/* Who listens for a container is the engine, if anybody does: the container is to be named. */
+static void
+test_ports_of_containers(void **state)
+{
+	static const struct instances nothing = { 0 };
+	static const struct {
+		const char *host, *address, *type;
+		bool held;
+	} cases[] = {
+		{ "127.0.0.1", "127.0.0.1", "tcp", true },
+		{ "127.0.0.1", "0.0.0.0", "tcp", true },
+		{ "0.0.0.0", "127.0.0.1", "tcp", true },
+		{ "localhost", "127.0.0.1", "tcp", true },
+		{ "127.0.0.1", "10.0.0.1", "tcp", false },
+		{ "127.0.0.1", "127.0.0.1", "udp", false },
+	};
+	struct canned *canned = *state;
+	struct error err = { 0 };
+
+	assert_true(site_docker(&canned->site, &err));
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct instance instance = { .runtime = &docker_runtime, .host = cases[i].host, .port = free_port() };
+		const struct instances fresh = { .items = &instance, .count = 1 };
+		fake_engine_forget(canned->engine);
+		fake_engine_answer(canned->engine, "GET /containers/json", 200,
+			arena_printf(&arena, "[{\"Id\":\"aaa\",\"Names\":[\"/other\"],\"Ports\":[{\"PrivatePort\":%d,\"Type\":\"tcp\"},"
+				"{\"IP\":\"%s\",\"PrivatePort\":80,\"PublicPort\":%d,\"Type\":\"%s\"}]}]", (int)instance.port, cases[i].address,
+				(int)instance.port, cases[i].type));
+		if (service_check_ports(&canned->site, &fresh, &nothing, 0, &err) == cases[i].held)
+			fail_msg("case %zu", i);
+		if (cases[i].held && (err.fault != FAULT_PORT_HELD || !strstr(err.text, "is held by container `other`")))
+			fail_msg("case %zu: %s", i, err.text);
+		/* Our own instance that is about to make way is not in the way. */
+		assert_true(service_check_ports(&canned->site, &fresh, &fresh, 0, &err));
+		assert_null(strstr(fake_engine_requests(canned->engine), "POST"));
+	}
+}
+
 /* An engine that leaves a filter out must not make us remove what belongs to others. */
 static void
 test_sweep_takes_only_what_is_ours(void **state)
@@ -1661,6 +1699,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_old_container_is_lost, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_log_begins_with_the_last_start, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_gpus_reach_the_container, set_up_canned, tear_down_canned),
+		cmocka_unit_test_setup_teardown(test_ports_of_containers, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_sweep_takes_only_what_is_ours, set_up_canned, tear_down_canned),
 		cmocka_unit_test_setup_teardown(test_container_start_look_destroy, set_up_docker, tear_down_docker),
 		cmocka_unit_test_setup_teardown(test_old_container_comes_back, set_up_docker, tear_down_docker),

@@ -17,13 +17,13 @@ struct field {
 
 static const struct field text_fields[] = {
 	{ FIELD(heads), { "num_attention_heads", "n_head", "n_heads" } },
-	{ FIELD(hidden), { "hidden_size", "n_embd", "d_model" } },
+	{ FIELD(hidden), { "hidden_size", "n_embd", "d_model", "n_embed" } },
 	{ FIELD(layers), { "num_hidden_layers", "num_layers", "n_layer", "n_layers" } },
-	{ FIELD(intermediate), { "intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim" } },
+	{ FIELD(intermediate), { "intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "ffn_config.ffn_hidden_size" } },
 	{ FIELD(vocab), { "padded_vocab_size", "vocab_size" } },
 	{ FIELD(head_dim), { "head_dim", "hidden_size_per_head" } },
 	{ FIELD(kv_heads), { "n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "attn_config.kv_n_heads" } },
-	{ FIELD(experts), { "n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts" } },
+	{ FIELD(experts), { "n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts", "ffn_config.moe_num_experts" } },
 	{ FIELD(moe_intermediate), { "moe_intermediate_size" } },
 	{ FIELD(shared_intermediate), { "shared_expert_intermediate_size" } },
 	{ FIELD(kv_lora_rank), { "kv_lora_rank" } },
@@ -213,12 +213,15 @@ apply_family(struct architecture *arch, const struct family *family)
 	arch->gated = !family->ungated;
 	arch->four_norms = family->four_norms;
 	arch->qkv_bias = arch->qkv_bias || family->qkv_bias;
+	arch->attention_free = family->attention_free;
+	arch->whole_vocabulary = family->whole_vocabulary;
 	default_to(&arch->heads, family->heads);
 	default_to(&arch->kv_heads, family->kv_heads);
 	default_to(&arch->layers, family->layers);
 	default_to(&arch->hidden, family->hidden);
 	default_to(&arch->intermediate, family->intermediate);
 	default_to(&arch->vocab, family->vocab);
+	default_to(&arch->head_dim, family->head_dim);
 	if (family->inner_four_times && arch->hidden.known && arch->hidden.value <= LARGEST / 4)
 		default_to(&arch->intermediate, 4 * arch->hidden.value);
 }

@@ -41,6 +41,8 @@ struct architecture {
 	struct known_number video_tokens, video_steps; /* of one temporal step of the dummy video; most steps. Unknown: no video */
 	bool known_type;           /* a family whose layers are laid out as the rules assume */
 	bool gated, four_norms, qkv_bias; /* how the text layers of the family are built */
+	bool attention_free;       /* has no heads, and no MLP beside its state-space layers */
+	bool whole_vocabulary;     /* embeddings and output head are on every pipeline stage */
 	struct known_number pipeline; /* 1: the class supports pipeline parallel, 0: it does not; unknown otherwise */
 	int64_t dtype_bytes;       /* of the weights: 2 for bfloat16; 0: unknown */
 	const char *dtype;

@@ -15,8 +15,10 @@ struct family {
 	bool inner_four_times; /* intermediate_size is 4 x hidden if absent */
 	bool tied;             /* unless the config says otherwise */
 	bool glm_vision;
+	bool attention_free;   /* state-space layers and nothing else */
+	bool whole_vocabulary; /* vLLM's class makes embeddings and output head on every pipeline stage, not at the ends alone */
 	int64_t window_every;  /* all layers but each n-th look back `sliding_window` alone; 0: all of them do */
-	int64_t heads, kv_heads, layers, hidden, intermediate, vocab;
+	int64_t heads, kv_heads, layers, hidden, intermediate, vocab, head_dim, positions;
 };
 
 /* What is known of vLLM's own class for a model. */

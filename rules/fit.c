@@ -121,7 +121,7 @@ judge_kv_heads(struct judge *judge)
 {
 	const struct known_number *kv = &judge->arch->kv_heads;
 
-	if (judge->tp == 1 || judge->arch->mla)
+	if (judge->tp == 1 || judge->arch->mla || judge->arch->attention_free)
 		return;
 	if (!kv->known)
 		miss(judge, "num_key_value_heads");
@@ -138,7 +138,7 @@ judge_mlp(struct judge *judge)
 	bool dense =
 		!arch->moe || !arch->moe_intermediate.known || !arch->dense_layers.known || arch->dense_layers.value > 0;
 
-	if (dense)
+	if (dense && !arch->attention_free)
 		divides(
 			judge, FIT_INTERMEDIATE, arch->intermediate, "intermediate_size ", " does not divide", "intermediate_size");
 	if (arch->moe && arch->moe_intermediate.known)
@@ -366,7 +366,8 @@ fit_judge(
 										"model_type");
 	/* In the order in which vLLM raises them. */
 	judge_context(&judge);
-	divides(&judge, FIT_HEADS, architecture->heads, "", " attention heads do not divide", "num_attention_heads");
+	if (!architecture->attention_free)
+		divides(&judge, FIT_HEADS, architecture->heads, "", " attention heads do not divide", "num_attention_heads");
 	judge_pipeline(&judge);
 	judge_count(&judge);
 	judge_kv_heads(&judge);

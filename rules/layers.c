@@ -96,7 +96,7 @@ read_window(const struct config *config, const struct family *family)
 
 /* The longest context that vLLM accepts: the smallest of the keys, stretched by rope scaling. */
 static void
-read_positions(const struct config *config)
+read_positions(const struct config *config, const struct family *family)
 {
 	static const char *const keys[] = { "max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
 		"model_max_length", "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len" };
@@ -111,6 +111,8 @@ read_positions(const struct config *config)
 		if (found.known && (!most->known || found.value < most->value))
 			*most = found;
 	}
+	if (family)
+		default_to(most, family->positions);
 	if (!json_is_object(rope))
 		rope = json_at(config->text, "rope_parameters");
 	factor = rope ? json_at(rope, "factor") : NULL;
@@ -154,5 +156,5 @@ config_read_layers(const struct config *config, const struct family *family)
 	read_experts(config);
 	read_window(config, family);
 	read_mamba(config);
-	read_positions(config);
+	read_positions(config, family);
 }

@@ -173,7 +173,7 @@ weights_on_rank(const struct architecture *a, const struct weights *weights, con
 	bytes = (inside - kv - whole) / tp + kv * kv_part + whole;
 	bytes += rank->vision_whole ? weights->vision : weights->vision / tp;
 	/* One stage holds both ends of the model; tied embeddings are needed at each end. */
-	if (rank->first_stage && rank->last_stage)
+	if (a->whole_vocabulary || (rank->first_stage && rank->last_stage))
 		bytes += weights->embedding / tp;
 	else if (rank->first_stage || rank->last_stage)
 		bytes += (a->tied_embeddings ? 1 : 0.5) * weights->embedding / tp;

@@ -67,15 +67,26 @@ reads_all_spellings(void **state)
 		{ "{\"model_type\":\"llama\",\"num_attention_heads\":32,\"hidden_size\":4096}", 32, 32, 4096, -1, -1, -1, 128, -1 },
 		{ "{\"model_type\":\"gpt_bigcode\",\"n_head\":48,\"n_embd\":6144,\"n_layer\":40,\"n_inner\":null,\"multi_query\":true,\"n_positions\":8192}",
 			48, 1, 6144, 40, 24576, -1, 128, 8192 },
-		{ "{\"model_type\":\"falcon\",\"num_attention_heads\":71,\"hidden_size\":4544,\"multi_query\":true}", 71, 1, 4544, -1, -1, -1, 64, -1 },
+		{ "{\"model_type\":\"falcon\",\"num_attention_heads\":71,\"hidden_size\":4544,\"multi_query\":true}", 71, 1, 4544, -1, 18176, -1, 64, -1 },
 		{ "{\"model_type\":\"falcon\",\"num_attention_heads\":128,\"num_kv_heads\":8,\"hidden_size\":8192,\"multi_query\":true,"
 		"\"new_decoder_architecture\":true}",
-			128, 8, 8192, -1, -1, -1, 64, -1 },
+			128, 8, 8192, -1, 32768, -1, 64, -1 },
 		{ "{\"model_type\":\"chatglm\",\"num_attention_heads\":32,\"multi_query_attention\":true,\"multi_query_group_num\":2,\"num_layers\":40,"
 		"\"hidden_size\":4096,\"ffn_hidden_size\":13696,\"padded_vocab_size\":151552,\"vocab_size\":150000,\"seq_length\":131072}",
 			32, 2, 4096, 40, 13696, 151552, 128, 131072 },
 		{ "{\"model_type\":\"mpt\",\"n_heads\":32,\"d_model\":4096,\"n_layers\":32,\"attn_config\":{\"kv_n_heads\":4},\"max_seq_len\":2048}",
-			32, 4, 4096, 32, -1, -1, 128, 2048 },
+			32, 4, 4096, 32, 16384, -1, 128, 2048 },
+		/* Bloom's oldest spelling, and DBRX, whose experts stand apart. */
+		{ "{\"model_type\":\"bloom\",\"n_embed\":1024,\"n_layer\":24,\"num_attention_heads\":16,\"seq_length\":2048}", 16, 16, 1024, 24, 4096, -1, 64, 2048 },
+		{ "{\"model_type\":\"dbrx\",\"n_heads\":48,\"d_model\":6144,\"attn_config\":{\"kv_n_heads\":8},\"ffn_config\":{\"ffn_hidden_size\":10752,"
+		"\"moe_num_experts\":16},\"max_seq_len\":32768}",
+			48, 8, 6144, -1, 10752, -1, 128, 32768 },
+		/* Gemma's heads are wider than hidden / heads, and its files do not say so; Gemma 3's leave out more. */
+		{ "{\"model_type\":\"gemma\",\"num_attention_heads\":16,\"hidden_size\":3072}", 16, 16, 3072, -1, -1, -1, 256, -1 },
+		{ "{\"model_type\":\"gemma3\",\"text_config\":{\"model_type\":\"gemma3_text\",\"hidden_size\":3840,\"num_attention_heads\":16,"
+		"\"num_key_value_heads\":8}}",
+			16, 8, 3840, -1, -1, 262208, 256, 131072 },
+		{ "{\"model_type\":\"gemma3\",\"text_config\":{\"model_type\":\"gemma3_text\",\"hidden_size\":2560}}", 8, 4, 2560, -1, -1, 262208, 256, 131072 },
 		{ "{\"model_type\":\"nemotron-nas\",\"num_attention_heads\":64,\"hidden_size\":8192,\"block_configs\":[{\"attention\":{\"no_op\":true,"
 		"\"n_heads_in_group\":null}},{\"attention\":{\"n_heads_in_group\":8}}]}",
 			64, 8, 8192, -1, -1, -1, 128, -1 },

@@ -255,8 +255,10 @@ judges_edges(void **state)
 		{ STATES(",\"n_groups\":1,\"quantization_config\":{\"quant_method\":\"fp8\"}"), 4, FIT_IMPOSSIBLE, "mamba", "" },
 		{ STATES(",\"n_groups\":1,\"quantization_config\":{\"quant_method\":\"fp8\"}"), 1, FIT_UNKNOWN, "", "how a `nemotron_h` is built" },
 		{ STATES(",\"n_groups\":8"), 3, FIT_IMPOSSIBLE, "kv,vocab,mamba", "" },
-		{ "{\"model_type\":\"mamba\",\"hidden_size\":768,\"expand\":2,\"num_hidden_layers\":24,\"vocab_size\":50280}", 7, FIT_IMPOSSIBLE, "vocab,mamba",
-			"num_attention_heads" },
+		{ "{\"model_type\":\"mamba\",\"hidden_size\":768,\"expand\":2,\"num_hidden_layers\":24,\"vocab_size\":50280}", 7, FIT_IMPOSSIBLE, "vocab,mamba", "" },
+		/* It has no heads and no MLP to cut, so nothing of them is missing. */
+		{ "{\"model_type\":\"mamba\",\"hidden_size\":768,\"expand\":2,\"num_hidden_layers\":24,\"vocab_size\":50280}", 8, FIT_OK, "", "" },
+		{ "{\"model_type\":\"mamba2\",\"hidden_size\":4096,\"num_heads\":128,\"n_groups\":8,\"num_hidden_layers\":64,\"vocab_size\":32768}", 8, FIT_OK, "", "" },
 		/* 3420 does not divide by 8: this class need not cut its encoder, that one is not known. */
 		{ SEES("Qwen2_5_VLForConditionalGeneration"), 8, FIT_OK, "", "" },
 		{ SEES("BrandNewForConditionalGeneration"), 8, FIT_UNKNOWN, "",
@@ -273,6 +275,37 @@ judges_edges(void **state)
 			fail_msg("case %zu: %s `%s`", i, fit_verdict_name(fit.verdict), failures(&fit, *state));
 		if (*cases[i].missing && !strings_has(&fit.missing, cases[i].missing))
 			fail_msg("case %zu: `%s` is not missed", i, cases[i].missing);
+	}
+}
+
+/* R10, as vLLM 0.12's own classes have it, not as its page of supported models does. */
+static void
+knows_which_classes_have_stages(void **state)
+{
+	static const struct {
+		const char *type, *class;
+		enum fit_verdict verdict;
+	} cases[] = {
+		{ "llama", "LlamaForCausalLM", FIT_OK },
+		{ "mamba2", "Mamba2ForCausalLM", FIT_IMPOSSIBLE },
+		{ "mamba", "MambaForCausalLM", FIT_OK },
+		{ "llama", "Gemma3nForCausalLM", FIT_IMPOSSIBLE },
+		{ "llama", "BrandNewForCausalLM", FIT_UNKNOWN },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *config = arena_printf(*state,
+			"{\"model_type\":\"%s\",\"architectures\":[\"%s\"],\"num_attention_heads\":32,\"hidden_size\":4096,\"num_hidden_layers\":32,"
+			"\"intermediate_size\":11008,\"vocab_size\":32000}", cases[i].type, cases[i].class);
+		struct fit_request request = request_of(1, 2, 1);
+		struct architecture architecture;
+		struct error err = { 0 };
+		struct fit fit;
+
+		assert_true(architecture_read(config, strlen(config), *state, &architecture, &err));
+		fit_judge(&architecture, &request, *state, &fit);
+		if (fit.verdict != cases[i].verdict)
+			fail_msg("%s: %s", cases[i].class, fit_verdict_name(fit.verdict));
 	}
 }
 
@@ -690,6 +723,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(divides_as_the_table_says, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_each_failure, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_other_rules, setup, teardown),
+		cmocka_unit_test_setup_teardown(knows_which_classes_have_stages, setup, teardown),
 		cmocka_unit_test_setup_teardown(warns_of_quantisation, setup, teardown),
 		cmocka_unit_test_setup_teardown(budgets_as_the_table_says, setup, teardown),
 		cmocka_unit_test_setup_teardown(deals_layers_to_stages, setup, teardown),

@@ -3,6 +3,7 @@
 Everything is made here; nothing is fetched. The dimensions are those of the real model divided, so that the same tensor parallel sizes work and fail."""
 
 import json
+import string
 import sys
 from pathlib import Path
 
@@ -34,7 +35,14 @@ def tokenizer():
     return fast
 
 
-def make(directory):
+def picture(path):
+    from PIL import Image
+
+    Image.effect_mandelbrot((112, 112), (-2, -1.5, 1, 1.5), 50).convert("RGB").save(path)
+
+
+def make(directory, **text):
+    """`text`: dimensions of the language model other than those above."""
     import torch
     from transformers import Glm4vConfig, Glm4vForConditionalGeneration, Glm4vImageProcessor, Glm4vProcessor
     from transformers.models.glm4v.video_processing_glm4v import Glm4vVideoProcessor
@@ -44,15 +52,20 @@ def make(directory):
     ids = {name: words.convert_tokens_to_ids(f"<|{token}|>") for name, token in {
         "image_token_id": "image", "video_token_id": "video", "image_start_token_id": "begin_of_image", "image_end_token_id": "end_of_image",
         "video_start_token_id": "begin_of_video", "video_end_token_id": "end_of_video"}.items()}
-    config = Glm4vConfig(text_config=TEXT, vision_config=VISION, tie_word_embeddings=False, eos_token_id=words.eos_token_id,
+    config = Glm4vConfig(text_config=TEXT | text, vision_config=VISION | {"out_hidden_size": (TEXT | text)["hidden_size"]}, tie_word_embeddings=False, eos_token_id=words.eos_token_id,
                          pad_token_id=words.pad_token_id, **ids)
-    Glm4vForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(directory, max_shard_size="8MB")
+    model = Glm4vForConditionalGeneration(config).to(torch.bfloat16)
+    # Of all tokens only letters can win: an answer of anything else reads as empty, and provision would be right to refuse it.
+    letters = [words.convert_tokens_to_ids(letter) for letter in string.ascii_letters]
+    with torch.no_grad():
+        kept = model.lm_head.weight[letters].clone()
+        model.lm_head.weight.zero_()[letters] = kept
+    model.save_pretrained(directory, max_shard_size="8MB")
     size = {"shortest_edge": 56 * 56, "longest_edge": LARGEST_IMAGE}
     Glm4vProcessor(image_processor=Glm4vImageProcessor(size=size), tokenizer=words, video_processor=Glm4vVideoProcessor(size=size),
                    chat_template=TEMPLATE).save_pretrained(directory)
     words.chat_template = TEMPLATE
     words.save_pretrained(directory)
-    # A random model hits the end token when it pleases; requests say how long the answer is to be.
     (Path(directory) / "generation_config.json").write_text(json.dumps({"do_sample": False, "eos_token_id": words.eos_token_id}))
 
 

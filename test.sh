@@ -2,6 +2,8 @@
 # Install what the tests need, build, and run them all: gcc and clang with warnings as errors, unit and end-to-end tests, and all of it again under ASan and UBSan;
 # five seconds of fuzzing for each target.
 # Builds lie under build-test/. Options go to the last ctest: ./test.sh -R cache
+# ./test.sh --vllm [DIR]: instead of all that, build once and set the preflight and the main job beside vLLM 0.12 itself (tests/vllm); its environment of 8 GB is made in
+# DIR, build-test/vllm if absent.
 set -eu
 cd "$(dirname "$0")"
 scripts/packages.sh build
@@ -20,6 +22,17 @@ configure() {
 	cmake --build "build-test/$name" --parallel "$jobs"
 	cmake --install "build-test/$name" >/dev/null
 }
+if [ "${1:-}" = --vllm ]; then
+	vllm=${2:-$PWD/build-test/vllm}
+	tests/vllm/setup "$vllm"
+	configure plain -DCMAKE_C_COMPILER=gcc
+	PROVISION=$PWD/build-test/plain/prefix/bin/provision
+	PROVISION_BUILD=$PWD/build-test/plain
+	PYTHONDONTWRITEBYTECODE=1
+	export PROVISION PROVISION_BUILD PYTHONDONTWRITEBYTECODE
+	"$vllm/bin/python" tests/vllm/agree -o build-test/agree.json
+	exec "$vllm/bin/python" -m pytest -q -s -p no:cacheprovider tests/vllm
+fi
 configure clang -DCMAKE_C_COMPILER=clang
 configure sanitized -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DPROVISION_SANITIZE=address,undefined
 configure plain -DCMAKE_C_COMPILER=gcc

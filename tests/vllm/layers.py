@@ -21,7 +21,7 @@ from vllm.utils.torch_utils import set_default_torch_dtype  # noqa: E402
 from vllm.v1.attention.backends.utils import AttentionMetadataBuilder  # noqa: E402
 from vllm.v1.kv_cache_interface import AttentionSpec, MambaSpec  # noqa: E402
 
-logging.disable(logging.WARNING)
+logging.disable(logging.ERROR)
 
 
 class NoKernels(AttentionBackend):
@@ -102,7 +102,8 @@ register_types()
 
 
 def model_config(directory, encoder):
-    return ModelConfig(model=str(directory), skip_tokenizer_init=True, enforce_eager=True, **({"mm_encoder_tp_mode": encoder} if encoder else {}))
+    # `auto` would take half precision too, and ask a hub for the headers of the weights where the file names no type.
+    return ModelConfig(model=str(directory), skip_tokenizer_init=True, dtype="bfloat16", enforce_eager=True, **({"mm_encoder_tp_mode": encoder} if encoder else {}))
 
 
 def figures(config, model):
@@ -122,6 +123,17 @@ def one_line(error):
     """The text that vLLM ends with, without what pydantic wraps around it."""
     text = next((line.strip() for line in str(error).split("\n") if line.strip() and "validation error" not in line), "")
     return f"{type(error).__name__}: {text.removeprefix('Value error, ').split(' [type=')[0]}".removesuffix(": ")[:160]
+
+
+def classes():
+    """(name, has pipeline stages, may keep its encoder whole or None without one) of all classes that generate text on their own."""
+    for name in sorted(registry.ModelRegistry.get_supported_archs()):
+        # Drafts of speculative decoding, and Transformers' own models behind a common face.
+        if any(word in name for word in ("Eagle", "MTP", "Medusa", "Terratorch")) or name.startswith("Transformers"):
+            continue
+        info = registry.ModelRegistry._try_inspect_model_cls(name)
+        if info and info.is_text_generation_model:
+            yield name, info.supports_pp, info.supports_multimodal_encoder_tp_data if info.supports_multimodal else None
 
 
 def ask(model, tensor, pipeline):

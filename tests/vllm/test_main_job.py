@@ -20,7 +20,7 @@ from story import free_port  # noqa: E402
 
 openai = pytest.importorskip("openai")
 VLLM = Path(sys.executable).parent / "vllm"
-START = 420  # seconds: two starts of vLLM on a busy machine
+START = 1800  # seconds: two starts of vLLM with two ranks on a busy machine of two cores; one takes half a minute on an idle one
 
 
 class Job(Project):
@@ -42,7 +42,7 @@ class Job(Project):
         return done, {e["target"]: "same" if e["same"] else e["result"] for e in done.events() if e["type"] == "target_end"}
 
     def client(self):
-        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="EMPTY", timeout=60, max_retries=0)
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="EMPTY", timeout=300, max_retries=0)
 
     def served(self):
         """What the server that runs says of itself: its longest request, and the tensor parallel size on its command line."""

@@ -43,6 +43,7 @@ static const struct field vision_fields[] = {
 	{ FIELD(vision_mlp), { "intermediate_size", "mlp_dim" } },
 	{ FIELD(vision_depth), { "depth", "num_hidden_layers", "layers" } },
 	{ FIELD(vision_patch), { "patch_size" } },
+	{ FIELD(vision_positions), { "num_position_embeddings" } },
 };
 
 static const char *const mla_types[] = {
@@ -176,6 +177,9 @@ read_vision(const struct config *config, const struct family *outer)
 		image.value / arch->vision_patch.value < 46341)
 		default_to(&arch->vision_positions,
 			(image.value / arch->vision_patch.value) * (image.value / arch->vision_patch.value));
+	arch->vision_merges = outer && outer->vision_merges;
+	arch->vision_gated = outer && outer->vision_gated;
+	arch->vision_mergers = 1 + (int64_t)json_array_size(json_at(config->vision, "deepstack_visual_indexes"));
 	arch->glm_vision = outer && outer->glm_vision;
 	if (arch->glm_vision) {
 		/* Here intermediate_size is the merger's width, and the blocks are as wide as what they give out. */

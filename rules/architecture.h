@@ -36,6 +36,8 @@ struct architecture {
 	struct known_number vision_heads, vision_hidden, vision_mlp, vision_out, vision_depth;
 	struct known_number vision_patch, vision_positions; /* side of a patch, pixels; position embeddings */
 	bool glm_vision;           /* the tower of GLM-4.1V: gated MLP, downsampling, gated merger */
+	bool vision_merges, vision_gated; /* Qwen's tower, and whether its MLP is gated */
+	int64_t vision_mergers;    /* of it */
 	struct known_number vision_data_mode; /* 1: the class supports mm-encoder-tp-mode data, 0: it does not; unknown otherwise */
 	struct known_number image_patches, image_tokens; /* of the largest dummy image of the profile run */
 	struct known_number video_tokens, video_steps; /* of one temporal step of the dummy video; most steps. Unknown: no video */

@@ -15,6 +15,8 @@ struct family {
 	bool inner_four_times; /* intermediate_size is 4 x hidden if absent */
 	bool tied;             /* unless the config says otherwise */
 	bool glm_vision;
+	bool vision_merges;    /* Qwen's tower: four patches become one token, by two layers, once more for each deep layer that is tapped */
+	bool vision_gated;     /* MLP of three matrices in the tower's blocks */
 	bool attention_free;   /* state-space layers and nothing else */
 	bool whole_vocabulary; /* vLLM's class makes embeddings and output head on every pipeline stage, not at the ends alone */
 	int64_t window_every;  /* all layers but each n-th look back `sliding_window` alone; 0: all of them do */

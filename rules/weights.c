@@ -48,17 +48,20 @@ feed_forward(const struct architecture *a, double *whole)
 		(layers - dense) * (number(a->experts) * mlp(a, width) + mlp(a, number(a->shared_intermediate)) + router);
 }
 
-/* The tower of GLM-4.1V is counted to the last parameter; others as a plain transformer with a projection. */
+/* The tower of GLM-4.1V is counted to the last parameter, Qwen's but for biases; others as a plain transformer with a projection. */
 static double
 vision(const struct architecture *a)
 {
 	double width = number(a->vision_hidden), inner = number(a->vision_mlp), depth = number(a->vision_depth);
 	double text = number(a->hidden), patch = number(a->vision_patch);
 	double pixels = 3 * patch * patch * width, positions = number(a->vision_positions) * width;
-	double block = 4 * width * width + (a->glm_vision ? 3 : 2) * width * inner + 2 * width;
+	double block = 4 * width * width + (a->glm_vision || a->vision_gated ? 3 : 2) * width * inner + 2 * width;
+	double merged = 4 * width;
 
 	if (!a->vision)
 		return 0;
+	if (a->vision_merges)
+		return depth * block + 2 * pixels + positions + (double)a->vision_mergers * (merged * merged + merged * text);
 	if (!a->glm_vision)
 		return depth * block + pixels + positions + width * text;
 	double embedding = 2 * pixels + width + positions + 2 * width;

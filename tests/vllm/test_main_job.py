@@ -52,7 +52,7 @@ class Job(Project):
         return model.id, model.max_model_len, sizes
 
     def log(self):
-        return self.ok("logs", "service", "tp1.yaml", *self.settings()).out
+        return self.ok("logs", "service").out
 
     def clean(self):
         self.run("destroy", "--yes", "tp1.yaml", *self.settings(), timeout=120)
@@ -86,7 +86,7 @@ def test_provisioned_and_accepted(job):
     assert done.code == 0 and ended == dict.fromkeys(["host", "work", "preflight", "weights", "service", "accept"], "ok"), (done, ended)
     assert job.served() == ("glm-small", 4096, {1})
     assert "Nothing to do" in job.ok("plan", "tp1.yaml", *job.settings()).out
-    verified = job.ok("audit", "verify", "--deep", "tp1.yaml", *job.settings())
+    verified = job.ok("audit", "verify", "--deep")
     assert "chain intact" in verified.out, verified
 
 

@@ -432,6 +432,45 @@ budgets_as_the_table_says(void **state)
 	}
 }
 
+/* Bytes of parameters and of one token on the fullest rank, counted in the layers that vLLM 0.12 builds (tests/vllm/agree). */
+static void
+foretells_what_vllm_builds(void **state)
+{
+	static const struct {
+		const char *config;
+		int64_t tp, pp;
+		double weights, per_token;
+	} cases[] = {
+		/* The stages between have the vocabulary too; heads are 256 wide. */
+		{ "{\"model_type\":\"gemma\",\"dtype\":\"bfloat16\",\"hidden_size\":2048,\"num_hidden_layers\":18,\"num_attention_heads\":8,\"num_key_value_heads\":1,"
+		"\"intermediate_size\":16384,\"vocab_size\":256000}",
+			1, 4, 2149625856, 5120 },
+		{ "{\"model_type\":\"mixtral\",\"dtype\":\"bfloat16\",\"hidden_size\":4096,\"num_hidden_layers\":32,\"num_attention_heads\":32,\"num_key_value_heads\":8,"
+		"\"intermediate_size\":14336,\"num_local_experts\":8,\"vocab_size\":32000}",
+			1, 4, 23744618496, 32768 },
+		{ "{\"model_type\":\"starcoder2\",\"dtype\":\"bfloat16\",\"hidden_size\":3072,\"num_hidden_layers\":30,\"num_attention_heads\":24,"
+		"\"num_key_value_heads\":2,\"intermediate_size\":12288,\"vocab_size\":49152}",
+			2, 1, 3030930432, 15360 },
+		/* A tower with gated blocks and a merger, whole on each of eight ranks. */
+		{ "{\"model_type\":\"qwen2_5_vl\",\"architectures\":[\"Qwen2_5_VLForConditionalGeneration\"],\"dtype\":\"bfloat16\",\"hidden_size\":2048,"
+		"\"num_hidden_layers\":36,\"num_attention_heads\":16,\"num_key_value_heads\":2,\"intermediate_size\":11008,\"vocab_size\":151936,"
+		"\"tie_word_embeddings\":true,\"vision_config\":{\"depth\":32,\"hidden_size\":1280,\"num_heads\":16,\"intermediate_size\":3420,\"patch_size\":14}}",
+			8, 1, 2137440256, 18432 },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct fit_request request = request_of(cases[i].tp, cases[i].pp, 1);
+		struct architecture architecture;
+		struct error err = { 0 };
+		struct budget budget;
+
+		assert_true(architecture_read(cases[i].config, strlen(cases[i].config), *state, &architecture, &err));
+		budget_make(&architecture, &request, *state, &budget);
+		if (!near(budget.weights / cases[i].weights, 1, 0.005) || !near(budget.per_token, cases[i].per_token, 0.5))
+			fail_msg("case %zu: %.0f bytes, %.0f a token", i, budget.weights, budget.per_token);
+	}
+}
+
 static void
 deals_layers_to_stages(void **state)
 {
@@ -726,6 +765,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(knows_which_classes_have_stages, setup, teardown),
 		cmocka_unit_test_setup_teardown(warns_of_quantisation, setup, teardown),
 		cmocka_unit_test_setup_teardown(budgets_as_the_table_says, setup, teardown),
+		cmocka_unit_test_setup_teardown(foretells_what_vllm_builds, setup, teardown),
 		cmocka_unit_test_setup_teardown(deals_layers_to_stages, setup, teardown),
 		cmocka_unit_test_setup_teardown(estimates_the_profile_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_memory, setup, teardown),

@@ -303,6 +303,7 @@ read_config(struct config *config)
 	read_dtype(config);
 	read_quantisation(config);
 	read_vision(config, outer ? outer : family);
+	arch->audio = json_at(config->top, "audio_config") || json_at(config->top, "thinker_config.audio_config");
 	arch->tied_embeddings = tied(config, family);
 	note_missing(arch, config->arena);
 }

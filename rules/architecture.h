@@ -33,6 +33,7 @@ struct architecture {
 	bool moe;
 	bool tied_embeddings;
 	bool vision;               /* has an encoder */
+	bool audio;                /* has one for sound, whose weights nobody here counts */
 	struct known_number vision_heads, vision_hidden, vision_mlp, vision_out, vision_depth;
 	struct known_number vision_patch, vision_positions; /* side of a patch, pixels; position embeddings */
 	bool glm_vision;           /* the tower of GLM-4.1V: gated MLP, downsampling, gated merger */

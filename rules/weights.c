@@ -81,7 +81,7 @@ can_be_counted(const struct architecture *a)
 	bool plain =
 		!a->linear_layers && !a->mamba_heads.known && !a->mamba_intermediate.known && a->quantisation == QUANT_NONE;
 
-	return a->known_type && plain && mlp_known && attention_known && vision_known && a->dtype_bytes > 0 &&
+	return a->known_type && !a->audio && plain && mlp_known && attention_known && vision_known && a->dtype_bytes > 0 &&
 		a->heads.known && a->kv_heads.known && a->head_dim.known && a->layers.known && a->hidden.known &&
 		a->vocab.known;
 }

@@ -471,6 +471,22 @@ foretells_what_vllm_builds(void **state)
 	}
 }
 
+/* A forecast that leaves an encoder out would be too small by up to a third: none is given. */
+static void
+foretells_nothing_of_sound(void **state)
+{
+	static const char *const configs[] = { LLAMA("32000", ",\"dtype\":\"bfloat16\""),
+		LLAMA("32000", ",\"dtype\":\"bfloat16\",\"audio_config\":{\"d_model\":1280}") };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct architecture architecture;
+		struct error err = { 0 };
+
+		assert_true(architecture_read(configs[i], strlen(configs[i]), *state, &architecture, &err));
+		assert_int_equal(architecture_estimate_bytes(&architecture) > 0, i == 0);
+	}
+}
+
 static void
 deals_layers_to_stages(void **state)
 {
@@ -766,6 +782,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(warns_of_quantisation, setup, teardown),
 		cmocka_unit_test_setup_teardown(budgets_as_the_table_says, setup, teardown),
 		cmocka_unit_test_setup_teardown(foretells_what_vllm_builds, setup, teardown),
+		cmocka_unit_test_setup_teardown(foretells_nothing_of_sound, setup, teardown),
 		cmocka_unit_test_setup_teardown(deals_layers_to_stages, setup, teardown),
 		cmocka_unit_test_setup_teardown(estimates_the_profile_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(judges_memory, setup, teardown),

@@ -18,8 +18,8 @@
 		bool empty; \
 \
 		do \
-			ok = database_ready(&(ledger)->database, &empty, err) && (empty || (reading)); \
-		while (database_moved(&(ledger)->database, &ok, &tries, err)); \
+			(ok) = database_ready(&(ledger)->database, &empty, (err)) && (empty || (reading)); \
+		while (database_moved(&(ledger)->database, &(ok), &tries, (err))); \
 	} while (0)
 
 static bool

@@ -90,6 +90,7 @@ ancestor_with(struct arena *arena, const char *path, const char *name)
 	for (;;) {
 		if (exists(path_join(arena, path, name)))
 			return path;
+		/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): "found there" is taken for a hint that the path may be NULL */
 		if (strcmp(path, "/") == 0)
 			return NULL;
 		path = path_dir(arena, path);

@@ -147,6 +147,7 @@ budget_make(
 {
 	int64_t stages = request->shape.pipeline_parallel, first = 0;
 	int64_t *counts = arena_array(arena, (size_t)stages, sizeof *counts);
+	int64_t blocks;
 	double token = token_bytes(arch, request), context;
 	struct weights weights;
 
@@ -162,7 +163,8 @@ budget_make(
 		.context = request->max_model_len ? request->max_model_len : arch->max_position.value,
 	};
 	budget->activations = activations(arch, request, budget->context);
-	context = (double)((budget->context + BLOCK_TOKENS - 1) / BLOCK_TOKENS * BLOCK_TOKENS);
+	blocks = (budget->context + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+	context = (double)(blocks * BLOCK_TOKENS);
 	fit_stages(arch->layers.known ? arch->layers.value : stages, stages, counts);
 	for (int64_t i = 0; i < stages; first += counts[i++]) {
 		struct rank rank = {

@@ -74,8 +74,8 @@ static const struct family families[] = {
 
 #define YES { true, 1 }
 #define NO { true, 0 }
-#define TEXT(class, stages) { .name = class, .pipeline = stages }
-#define ENCODER(class, stages, mode) { .name = class, .pipeline = stages, .data_mode = mode }
+#define TEXT(class, stages) { .name = (class), .pipeline = stages }
+#define ENCODER(class, stages, mode) { .name = (class), .pipeline = stages, .data_mode = mode }
 
 /* What the classes of vLLM 0.12 themselves say (SupportsPP, supports_encoder_tp_data), of all in its registry that generate text on their own; tests/vllm/agree asks them again. */
 static const struct model_class classes[] = {

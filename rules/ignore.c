@@ -392,11 +392,13 @@ ignore_matches(const struct ignore *ignore, const char *path)
 {
 	struct arena arena finally(arena_finish) = { 0 };
 	bool *own = arena_array(&arena, ignore->count + 1, sizeof *own);
+	const bool *above = NULL;
 	bool ignored = false;
 
 	for (const char *end = path; *end; end += *end == '/') {
 		end += strcspn(end, "/");
-		ignored = ignore_step(ignore, arena_copy_bytes(&arena, path, (size_t)(end - path)), own, own);
+		ignored = ignore_step(ignore, arena_copy_bytes(&arena, path, (size_t)(end - path)), above, own);
+		above = own;
 	}
 	return ignored;
 }

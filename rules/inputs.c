@@ -188,16 +188,19 @@ fail_changed(const char *path, struct error *err)
 bool
 inputs_unchanged(const struct inputs *before, const struct inputs *after, struct error *err)
 {
-	for (size_t i = 0; i < before->count || i < after->count; i++) {
-		const struct input *old = i < before->count ? &before->items[i] : NULL;
-		const struct input *new = i < after->count ? &after->items[i] : NULL;
+	size_t both = before->count < after->count ? before->count : after->count;
 
-		if (!old || !new || strcmp(old->path, new->path) != 0)
-			return fail_changed(!new || (old && strcmp(old->path, new->path) < 0) ? old->path : new->path, err);
+	for (size_t i = 0; i < both; i++) {
+		const struct input *old = &before->items[i], *new = &after->items[i];
+		int order = strcmp(old->path, new->path);
+
+		/* The one that the other list lacks comes first. */
+		if (order != 0)
+			return fail_changed(order < 0 ? old->path : new->path, err);
 		if (!digest_equal(&old->digest, &new->digest) || !stat_key_equal(&old->key, &new->key))
 			return fail_changed(old->path, err);
 	}
-	return true;
+	return before->count == after->count || fail_changed((before->count > both ? before : after)->items[both].path, err);
 }
 
 static int

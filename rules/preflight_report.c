@@ -342,6 +342,7 @@ report_unasked(const struct preflight *spec, struct task *task, const struct err
 {
 	struct findings *findings = task_findings(task);
 	const char *name = fit_shape_name(&spec->shape, task_arena(task));
+	int64_t gpus = spec->shape.tensor_parallel * spec->shape.pipeline_parallel * spec->shape.replicas;
 	struct finding *finding = findings_add(findings, FAULT_MODEL_UNKNOWN, task_place(task, "model"),
 		"whether %s works is unknown: config.json was not read", name);
 
@@ -351,9 +352,7 @@ report_unasked(const struct preflight *spec, struct task *task, const struct err
 		finding_help(findings, finding, "%s", cause->hint);
 	finding_help(findings, finding, "the run goes on; vLLM has the last word when the service starts");
 	task_output(task, "shape", name);
-	task_output(task, "gpus_needed",
-		arena_printf(task_arena(task), "%lld",
-			(long long)(spec->shape.tensor_parallel * spec->shape.pipeline_parallel * spec->shape.replicas)));
+	task_output(task, "gpus_needed", arena_printf(task_arena(task), "%lld", (long long)gpus));
 	task_output(task, "verdict", "unasked");
 	return arena_printf(task_arena(task), "%s: unknown, config.json was not read", name);
 }

@@ -179,7 +179,7 @@ service_report(struct task *task, const struct instances *instances)
 		strings_add(&urls, arena, instance_url(instance, "/v1", arena));
 		strings_add(&ids, arena, instance->id);
 	}
-	task_output(task, "url", urls.items[0]);
+	task_output(task, "url", instance_url(&instances->items[0], "/v1", arena));
 	task_output(task, "urls", join(&urls, arena));
 	task_output(task, "ids", join(&ids, arena));
 	task_output(task, "gpus", join(&gpus, arena));

@@ -206,7 +206,10 @@ service_claims(const void *filled, struct arena *arena, struct claims *claims)
 {
 	const struct service *spec = filled;
 
-	for (int64_t i = 0; spec->host && spec->port && i < spec->replicas; i++)
-		claims_add(claims, arena, &(struct claim){ .kind = "port", .name = arena_printf(arena, "%lld", (long long)(spec->port + i)),
+	for (int64_t i = 0; spec->host && spec->port && i < spec->replicas; i++) {
+		int64_t port = spec->port + i;
+
+		claims_add(claims, arena, &(struct claim){ .kind = "port", .name = arena_printf(arena, "%lld", (long long)port),
 			.where = claimed_address(spec->host), .param = "port" });
+	}
 }

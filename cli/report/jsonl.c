@@ -199,7 +199,7 @@ jsonl_plan(struct jsonl *jsonl, const struct plan *plan)
 	/* Nothing is ever changed in place: what is replaced counts as redone. */
 	set(event, "counts",
 		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "make", (json_int_t)counts.make, "redo",
-			(json_int_t)(counts.redo + counts.restart), "update", (json_int_t)0, "run",
+			(json_int_t)counts.redo + (json_int_t)counts.restart, "update", (json_int_t)0, "run",
 			(json_int_t)counts.check, "remove", (json_int_t)counts.remove, "same", (json_int_t)counts.same,
 			"held", (json_int_t)counts.held, "blocked", (json_int_t)counts.blocked, "infeasible",
 			(json_int_t)counts.infeasible));

@@ -33,7 +33,7 @@ verdict_count(const struct plan *plan, struct verdict_counts *counts)
 			counts->restart++;
 		else if (action->kind == ACTION_REDO)
 			counts->redo++;
-		else if (action->kind == ACTION_CHECK && action->seen->passed_now)
+		else if (action->kind == ACTION_CHECK && action->seen && action->seen->passed_now)
 			counts->same++;
 		else if (action->kind == ACTION_CHECK)
 			counts->check++;

@@ -418,7 +418,7 @@ process_start(const struct process_spec *spec, const char *log, const char *tag,
 	struct process_spec tagged = *spec;
 	int raw finally(close_fd) = open(log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int fd finally(close_fd) = raw < 0 ? -1 : fcntl(raw, F_DUPFD_CLOEXEC, 3);
-	pid_t pid;
+	pid_t pid = 0;
 
 	if (fd < 0)
 		return fail_errno(err, "log `%s`", log);

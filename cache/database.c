@@ -19,6 +19,13 @@
 #define MOST_TRIES 50
 #define WAL_HEADER 32
 
+/* How long a lock of SQLite's own is waited for, where other programs hold it. */
+#ifndef DATABASE_BUSY_MS
+#define DATABASE_BUSY_MS 5000
+#endif
+#define TEXT_OF(number) #number
+#define NUMBER_TEXT(number) TEXT_OF(number)
+
 static const struct {
 	int option;
 	int value;
@@ -46,7 +53,7 @@ static const struct {
 
 /* No mmap, so that an I/O error stays an error code instead of a SIGBUS. */
 static const char settings[] =
-	"PRAGMA busy_timeout = 5000;"
+	"PRAGMA busy_timeout = " NUMBER_TEXT(DATABASE_BUSY_MS) ";"
 	"PRAGMA foreign_keys = ON;"
 	"PRAGMA mmap_size = 0;"
 	"PRAGMA cell_size_check = ON;"

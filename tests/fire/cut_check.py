@@ -10,7 +10,7 @@ import json
 import sqlite3
 import subprocess
 
-from cut_world import EARLY, PIECE, VERIFIED, read_database
+from cut_world import EARLY, PIECE, SERVICE, VERIFIED, read_database
 
 DATABASE = ".provision/cache.db"
 
@@ -121,11 +121,14 @@ class Checker:
             for path, want in wanted[target].items():
                 if not holds(state, path, want):
                     yield f"plan believes `{target}`, but {path} is {shown(state, path)}, not {want}"
+        if actions.get(SERVICE) == "same":
+            yield "plan believes that the service lives"
         if actions.keys() != wanted.keys():
             yield f"plan ends with {status}: {said}"
         # What another program left half written is refused, as it should be.
         if not state.content(EARLY) or state.content(EARLY).digest in world.right_digests(EARLY):
             yield from self.applies(state, act, likeness)
+            world.end_services()
 
     def applies(self, state, act, likeness):
         world, wanted, allowed = self.world, self.world.expected[act.version], self.allowed(state, act)
@@ -142,6 +145,8 @@ class Checker:
                 file = world.root / path
                 if not file.exists() or file.is_dir() != want[0] or (not want[0] and hashlib.sha256(file.read_bytes()).hexdigest() != want[2]):
                     yield f"after apply {path} of `{target}` is not as it should be"
+        if len(world.services()) != 1:
+            yield f"after apply {len(world.services())} processes serve"
         left = [str(part) for part in world.root.rglob("*.part")] + [str(file) for file in world.root.rglob("*.tmp")]
         if left:
             yield f"left behind: {left}"

@@ -1,15 +1,21 @@
 """The run that is cut: a project with every kind of write, on a hub, and the same project put back as one of its possible disks.
 
 Four acts, recorded one after the other: an apply that loses its connection in the middle of a file, one that goes on from there, one after edits
-(files are replaced, a command writes over its outputs), and a destroy.
+(files are replaced, a command writes over its outputs, the service is swapped), and a destroy.
 """
 
+import contextlib
 import hashlib
 import json
+import os
+import random
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
@@ -36,6 +42,15 @@ targets:
     inputs: [make.sh, input.txt, data/files/new/blob.bin]
     outputs: [out/result.bin, out/tree, out/lone/text]
     needs: [place]
+  service:
+    rule: service
+    runtime: process
+    needs: [weights, made]
+    command: [{stand_in}, serve, "{{host}}", "{{port}}"]
+    env: {{EDITION: "{version}"}}
+    port: {port}
+    ready: {{timeout: 10s, interval: 10ms}}
+    stop_timeout: 2s
 """
 
 SCRIPT = """set -e
@@ -50,6 +65,7 @@ cat data/files/new/blob.bin >out/tree/copy
 PLACES = {"place": "data/place", "blob": "data/files", "early": "early", "weights": "models", "made": "out"}
 EARLY = "early/early.bin"
 MODES = {1: "0750", 2: "0700"}
+SERVICE = "service"  # has no files to go by, but a process, which no power cut leaves
 # Only whole and verified files ever have a name there.
 VERIFIED = ("data/files/", "models/")
 
@@ -65,8 +81,17 @@ ACTS = (
     Act("cut-short", 1, ("apply", "--yes", "--keep-going=0"), edits=True, fails=True),
     Act("goes-on", 1, ("apply", "--yes")),
     Act("edited", 2, ("apply", "--yes"), edits=True),
-    Act("destroyed", 2, ("destroy", "--yes", "weights", "blob", "early", "made", "place")),
+    Act("destroyed", 2, ("destroy", "--yes", SERVICE, "weights", "blob", "early", "made", "place")),
 )
+
+
+def free_port():
+    """Below those that the kernel deals out."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def sha256(content):
@@ -81,6 +106,7 @@ class World:
         self.root, self.log = self.scratch / "project", self.scratch / "log"
         self.expected, self.fingerprints = {}, {}
         self.hub = None
+        self.port = free_port()
 
     # ---- the hub ----
 
@@ -120,6 +146,7 @@ class World:
     def write_version(self, version):
         blob, early = ((self.files / name).read_bytes() for name in ("blob.bin", "early.bin"))
         manifest = MANIFEST.format(hub=self.hub.url, blob=sha256(blob), blob_size=len(blob), early=sha256(early), early_path=EARLY, mode=MODES[version],
+                                   stand_in=self.programs / "stand_in", port=self.port, version=version,
                                    revision=f"v{version}")
         self.put("provision.yaml", manifest.encode())
         self.put("input.txt", f"input of version {version}\n".encode() * 1000)
@@ -160,6 +187,7 @@ class World:
             if act.arguments[0] == "apply" and not act.fails:
                 self.expect(act.version)
         self.hub.reset()
+        self.end_services()
 
     def leave_early(self):
         """A file that was there before, right but not synced, in a directory that was: it is adopted."""
@@ -167,6 +195,28 @@ class World:
         self.run(["mkdir", "early"], "libcutlog.so", **watched)
         self.mark("A")
         self.run(["cp", self.files / "early.bin", EARLY], "libcutlog.so", **watched)
+
+    # ---- the service ----
+
+    def services(self):
+        """Process ids of all that serve for this project."""
+        words, found = [str(self.programs / "stand_in"), "serve", "127.0.0.1", str(self.port)], []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1] == words:
+                    found.append(int(pid))
+            except OSError:
+                continue
+        return found
+
+    def end_services(self):
+        """As the power cut does."""
+        until = time.monotonic() + 10
+        while (found := self.services()) and time.monotonic() < until:
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)
 
     # ---- what is right ----
 
@@ -179,7 +229,7 @@ class World:
         return found
 
     def expect(self, version):
-        self.expected[version] = {target: self.look(place) for target, place in PLACES.items()}
+        self.expected[version] = {SERVICE: {}} | {target: self.look(place) for target, place in PLACES.items()}
         for target, fingerprint in read_database(self.root / ".provision/cache.db")["records"].items():
             self.fingerprints.setdefault((target, fingerprint), version)
             self.fingerprints[version, target] = fingerprint

@@ -62,8 +62,8 @@ locks_work(int place, bool *work)
 
 	if (second < 0)
 		return false;
-	*work = !try_lock(second) && (errno == EAGAIN || errno == EACCES);
-	return true;
+	*work = !try_lock(second);
+	return !*work || errno == EAGAIN || errno == EACCES;
 }
 
 /* Values of one line each, whatever they hold. */
@@ -263,7 +263,7 @@ lock_take(struct lock *lock, const char *state_dir, const char *command, const c
 	if (!wait_for(fd, timeout_ms, waiting, context))
 		return errno == EAGAIN || errno == EACCES ? fail_locked(fd, err) : fail_errno(err, "lock `%s/%s`", state_dir, NAME);
 	if (!locks_work(place, &work))
-		return fail_errno(err, "open `%s/%s`", state_dir, NAME);
+		return fail_errno(err, "lock `%s/%s` again", state_dir, NAME);
 	if (!work) {
 		fail(err, FAULT_NO_LOCKS, "`%s` lies on a file system that gives one lock to two holders", state_dir);
 		return error_hint(err, "let the cache lie on a local disk: --cache /local/path/cache.db; weights may stay where they are");

@@ -345,10 +345,19 @@ rows_bits(const struct rows *rows, int column)
 	return (uint64_t)sqlite3_column_int64(rows->statement, column);
 }
 
+/* SQLite gives nothing both for what is NULL and for what it has no memory to give. */
+static const void *
+given(const struct rows *rows, const void *bytes)
+{
+	if (!bytes && sqlite3_errcode(rows->sql->db) == SQLITE_NOMEM)
+		out_of_memory();
+	return bytes;
+}
+
 const void *
 rows_bytes(const struct rows *rows, int column, size_t *size)
 {
-	const void *bytes = sqlite3_column_blob(rows->statement, column);
+	const void *bytes = given(rows, sqlite3_column_blob(rows->statement, column));
 
 	*size = bytes ? (size_t)sqlite3_column_bytes(rows->statement, column) : 0;
 	return bytes;
@@ -357,7 +366,7 @@ rows_bytes(const struct rows *rows, int column, size_t *size)
 const char *
 rows_text(const struct rows *rows, int column, struct arena *arena)
 {
-	const unsigned char *text = sqlite3_column_text(rows->statement, column);
+	const char *text = given(rows, sqlite3_column_text(rows->statement, column));
 
 	return text ? arena_copy_bytes(arena, text, (size_t)sqlite3_column_bytes(rows->statement, column)) : NULL;
 }

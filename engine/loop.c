@@ -323,10 +323,11 @@ loop_open(struct loop *loop, struct error *err)
 	desk_init(&loop->desk, loop->wake);
 	loop->desk.verbose = loop->options->verbose;
 	if (!pool_init(&loop->pool, loop->options->jobs, loop->wake)) {
+		fail_errno(err, "start a thread");
 		desk_finish(&loop->desk);
 		signals_finish(&loop->signals);
 		close_fd(&loop->wake);
-		return fail(err, FAULT_INTERNAL, "no thread could be started");
+		return false;
 	}
 	if (begin_run(loop, err))
 		return true;

@@ -56,18 +56,20 @@ bool
 pool_init(struct pool *pool, size_t workers, int wake)
 {
 	sigset_t all, before;
+	int number = 0;
 
 	*pool = (struct pool){ .wake = wake, .threads = xmalloc(workers * sizeof *pool->threads) };
 	pthread_mutex_init(&pool->mutex, NULL);
 	pthread_cond_init(&pool->work, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (pool->count < workers && pthread_create(&pool->threads[pool->count], NULL, work, pool) == 0)
+	while (pool->count < workers && (number = pthread_create(&pool->threads[pool->count], NULL, work, pool)) == 0)
 		pool->count++;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (pool->count > 0)
 		return true;
 	pool_finish(pool);
+	errno = number;
 	return false;
 }
 

@@ -23,7 +23,7 @@ struct pool {
 	int wake;                   /* eventfd: readable when something finished */
 };
 
-/* `wake` is an eventfd of the caller's that is written after each finished job. */
+/* `wake` is an eventfd of the caller's that is written after each finished job. False, with errno, where not one thread could be started. */
 bool pool_init(struct pool *pool, size_t workers, int wake);
 void pool_finish(struct pool *pool); /* waits for the running ones */
 void pool_start(struct pool *pool, struct job *job);

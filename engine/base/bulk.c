@@ -141,7 +141,7 @@ work(void *context)
 
 		hash_file(bulk, file, &err);
 		file->fault = err.fault;
-		file->why = err.fault == FAULT_NONE ? NULL : strdup(err.text);
+		file->why = err.fault == FAULT_NONE ? NULL : xstrdup(err.text);
 		if (err.fault != FAULT_INTERRUPTED)
 			atomic_fetch_add(&bulk->ended, 1);
 	}

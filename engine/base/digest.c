@@ -46,7 +46,7 @@ fetch_sha1(void)
 static void
 check(int done)
 {
-	static const char message[] = "provision: libcrypto cannot compute digests\n";
+	static const char message[] = "provision: libcrypto cannot compute digests: out of memory, or an installation that is broken\n";
 
 	if (done == 1)
 		return;

@@ -163,6 +163,7 @@ on_body(char *bytes, size_t unit, size_t count, void *context)
 
 /* Called when a connection stands and nothing was sent yet. */
 static int
+/* NOLINTNEXTLINE(readability-non-const-parameter): the parameters are those of libcurl's callback */
 on_connected(void *context, char *address, char *local, int port, int local_port)
 {
 	struct exchange *exchange = context;
@@ -194,6 +195,15 @@ listen_to(struct exchange *exchange)
 	set(session->easy, CURLOPT_PREREQDATA, exchange);
 }
 
+/* Whether libcurl can go on; without memory nobody can. */
+static bool
+is_well(CURLMcode code)
+{
+	if (code == CURLM_OUT_OF_MEMORY)
+		out_of_memory();
+	return code == CURLM_OK;
+}
+
 static CURLcode
 perform(struct exchange *exchange)
 {
@@ -203,14 +213,14 @@ perform(struct exchange *exchange)
 	int running = 1, left;
 	CURLMsg *message;
 
-	if (curl->multi_add_handle(session->multi, session->easy) != CURLM_OK)
+	if (!is_well(curl->multi_add_handle(session->multi, session->easy)))
 		return CURLE_FAILED_INIT;
 	while (running > 0) {
 		if (http_is_cancelled(exchange->http)) {
 			exchange->halt = HALT_CANCELLED;
 			break;
 		}
-		if (curl->multi_perform(session->multi, &running) != CURLM_OK) {
+		if (!is_well(curl->multi_perform(session->multi, &running))) {
 			code = CURLE_FAILED_INIT;
 			break;
 		}
@@ -235,9 +245,9 @@ no_answer_words(const struct http_session *session, CURLcode code)
 {
 	if (code == CURLE_OK)
 		return "it ended within the head";
-	/* What libcurl says of a line beyond its limit. */
+	/* libcurl says the same of a line beyond its limit. */
 	if (code == CURLE_OUT_OF_MEMORY)
-		return "a line of the head is too long";
+		return "a line of the head is too long, or memory has run out";
 	return *session->words ? session->words : session->curl->easy_strerror(code);
 }
 

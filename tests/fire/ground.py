@@ -220,11 +220,11 @@ class Ground:
 
     # ---- programs
 
-    def run(self, *words, strike=()):
-        """The program with these words; with the words of strike.c before it if it is to be struck."""
+    def run(self, *words, strike=(), **env):
+        """The program with these words; with the words of strike.c before it if it is to be struck, and with what its environment has besides."""
         command = [self.strike, "-o", str(self.report), *map(str, strike), "--", self.program] if strike is not None and len(strike) else [self.program]
         words = [*words]
-        process = subprocess.Popen([*command, *words], cwd=self.project, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        process = subprocess.Popen([*command, *words], cwd=self.project, env={**self.env, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         try:
             out, err = process.communicate(timeout=TIMEOUT)

@@ -246,12 +246,16 @@ READS = "read pread64 getdents64 statfs fstatfs newfstatat fstat stat lstat stat
 OPENS = "open openat openat2".split()
 NAMES = "mkdir mkdirat rename renameat renameat2 link linkat symlink unlink unlinkat rmdir".split()
 WRITES = "write pwrite64 writev pwritev ftruncate fallocate copy_file_range fsync fdatasync".split()
+LOCKS = "lock unlock getlock flock".split()
 CALLS = {"ENOSPC": WRITES + OPENS + NAMES, "EDQUOT": WRITES + OPENS + NAMES, "EROFS": WRITES + OPENS + NAMES + ["fchmod", "fchmodat", "fchown", "utimensat"],
-         "EIO": WRITES + OPENS + NAMES + READS + ["close", "fchmod", "mmap"], "EINTR": WRITES + OPENS + READS + ["close"], "EMFILE": OPENS,
-         "ENOMEM": OPENS + NAMES + READS + ["mmap", "fchmod"]}
+         "EIO": WRITES + OPENS + NAMES + READS + ["close", "fchmod", "mmap"], "EINTR": WRITES + OPENS + READS + ["close"] + LOCKS, "EMFILE": OPENS,
+         "ENOMEM": OPENS + NAMES + READS + ["mmap", "fchmod"], "ENOLCK": LOCKS, "EAGAIN": ["lock", "flock"]}
+BUSY = "database is locked", "locking protocol", "holds the new database"  # what SQLite makes of a lock that it does not get
 WORDS = {"ENOSPC": ("No space left on device", "disk is full"), "EDQUOT": ("Disk quota exceeded",), "EIO": ("Input/output error",),
-         "EINTR": ("Interrupted system call",), "EROFS": ("Read-only file system",), "EMFILE": ("Too many open files",), "ENOMEM": ("Cannot allocate memory",)}
-STATUSES = {"ENOSPC": (73, 74), "EDQUOT": (73, 74), "EROFS": (73, 74), "EIO": (74,), "EINTR": (74,), "EMFILE": (74,), "ENOMEM": (74,)}
+         "EINTR": ("Interrupted system call",), "EROFS": ("Read-only file system",), "EMFILE": ("Too many open files",), "ENOMEM": ("Cannot allocate memory",),
+         "ENOLCK": ("No locks available", *BUSY), "EAGAIN": ("holds the lock of this project", *BUSY)}
+STATUSES = {"ENOSPC": (73, 74), "EDQUOT": (73, 74), "EROFS": (73, 74), "EIO": (74,), "EINTR": (74,), "EMFILE": (74,), "ENOMEM": (74,),
+            "ENOLCK": (74, 75), "EAGAIN": (75,)}
 
 
 def judge_error(ground, ended, struck, call, job):
@@ -276,4 +280,26 @@ def judge_error(ground, ended, struck, call, job):
         raise Broken("no cause", f"after {call}\n{ended}")
     if str(ground.project) not in messages[0] and "`" not in messages[0]:
         raise Broken("no path", f"after {call}\n{ended}")
+    return "refused"
+
+
+MEMORY_STATUSES = (1, 69, 70, 74)  # 1 and 69: a connection without memory is one without an answer
+MEMORY_WORDS = ("out of memory", "memory has run out", "Cannot allocate memory", "Resource temporarily unavailable", "libcurl.so.4 cannot be loaded")
+
+
+def judge_memory(ended, struck):
+    """Where it matters, one message says so, and the status is that of a run that could not go on."""
+    if struck == 0:
+        if ended.code != 0:
+            raise Broken("fails unstruck", ended)
+        return "over before"
+    if ended.code == 0:
+        return "survived"
+    messages = [line for line in (ended.out + ended.err).splitlines() if line.startswith(("error[", "provision: "))]
+    if len(messages) != 1:
+        raise Broken("not one message", ended)
+    if (ended.code == 70) != messages[0].startswith("provision: ") or ended.code not in MEMORY_STATUSES:
+        raise Broken("wrong status", ended)
+    if not any(words in ended.out + ended.err for words in MEMORY_WORDS):
+        raise Broken("no cause", ended)
     return "refused"

@@ -1,11 +1,14 @@
 /* strike.c - run a program and strike at one of its system calls: kill it before the call, or let the call fail.
  *
- *   strike [-o REPORT] [-k N] [-n N] [-d DIR] [-a NAMES] [-l LIST] [-K N] [-f N -e ERRNO [-F]] -- PROGRAM ARGS...
+ *   strike [-o REPORT] [-k N] [-n N] [-d DIR | -m] [-a NAMES] [-l LIST] [-K N] [-f N -e ERRNO [-F]] -- PROGRAM ARGS...
  *
  * -k N  SIGKILL to the program just before the Nth call, counted over all its threads and all children that it starts. Children live on, as they would.
  * -n N  the same just before the call that follows the Nth one which can have changed something outside the task: between two of those, each call would
  *       leave the same behind
- * -d    calls of the program itself that read or write below DIR, by descriptor or by name, are numbered too; -l writes one line for each
+ * -d    calls of the program itself that read or write below DIR, by descriptor or by name, are numbered too; -l writes one line for each. What fcntl does
+ *       with locks goes by the names of lock, unlock and getlock
+ * -m    instead of those, the calls by which the program itself asks for memory. Where one fails, so do those that the thread makes next to get it in
+ *       another way. The first that counts is the one that begins the heap: the loader, which the kernel's own messages and signals speak for, has none
  * -a    of those only the calls of these names, each between commas
  * -K N  SIGKILL just before the Nth of those
  * -f N  the Nth of those does not happen and gives -1 with ERRNO (a number); -F: and so do all after it
@@ -21,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -112,12 +116,14 @@ struct traced {
 	bool ours;    /* a thread of the program, not of a child */
 	bool inside;  /* between the entry of a call and its end */
 	bool refused; /* the call was struck: give it its error at its end */
+	bool starved; /* it got no memory, and has made no other call since */
+	unsigned long long heap; /* what brk was asked for, if that is what was struck */
 };
 
 struct strike {
 	unsigned long kill_at, kill_at_change, kill_at_file, fail_at, calls, changes, files, struck;
 	int number;
-	bool for_ever, count_changes;
+	bool for_ever, count_changes, memory, has_heap;
 	const char *dir;
 	const char *names; /* ",read,write,"; NULL: all */
 	FILE *list;
@@ -208,6 +214,38 @@ call_of(long number)
 	return NULL;
 }
 
+/* What fcntl does with a lock, which can fail in its own ways; NULL: something else. */
+static const char *
+name_of_lock(pid_t id, const struct user_regs_struct *registers)
+{
+	struct flock lock;
+	struct iovec local = { &lock, sizeof lock }, remote = { (void *)(uintptr_t)registers->rdx, sizeof lock };
+
+	switch ((int)registers->rsi) {
+	case F_GETLK:
+	case F_OFD_GETLK: return "getlock";
+	case F_SETLK:
+	case F_SETLKW:
+	case F_OFD_SETLK:
+	case F_OFD_SETLKW:
+		return process_vm_readv(id, &local, 1, &remote, 1, 0) == (ssize_t)sizeof lock && lock.l_type == F_UNLCK ? "unlock" : "lock";
+	default: return NULL;
+	}
+}
+
+/* The call that asks for memory; NULL: another one. A heap of a thread is mapped as a whole and opened bit by bit; to ask brk where the heap ends takes none. */
+static const char *
+name_of_memory(const struct user_regs_struct *registers)
+{
+	switch (registers->orig_rax) {
+	case SYS_mmap: return registers->r10 & MAP_ANONYMOUS ? "mmap" : NULL;
+	case SYS_mremap: return "mremap";
+	case SYS_mprotect: return registers->rdx & PROT_WRITE ? "mprotect" : NULL;
+	case SYS_brk: return registers->rdi ? "brk" : NULL;
+	default: return NULL;
+	}
+}
+
 static bool
 path_of_call(pid_t id, const struct call *call, const struct user_regs_struct *registers, char *path, size_t size)
 {
@@ -247,15 +285,41 @@ is_below(const char *dir, const char *path)
 	return strncmp(path, dir, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
+/* The name of a call on a file below the directory, and that file; NULL: another one. */
+static const char *
+name_of_file_call(const struct strike *strike, pid_t id, const struct user_regs_struct *registers, char *path, size_t size)
+{
+	const struct call *call = call_of((long)registers->orig_rax);
+	const char *lock = call && call->number == SYS_fcntl ? name_of_lock(id, registers) : NULL, *name = lock ? lock : call ? call->name : NULL;
+
+	return name && is_asked_for(strike->names, name) && path_of_call(id, call, registers, path, size) && is_below(strike->dir, path) ? name : NULL;
+}
+
+static const char *
+name_of_memory_call(struct strike *strike, const struct user_regs_struct *registers, char *path, size_t size)
+{
+	const char *name = name_of_memory(registers);
+
+	snprintf(path, size, "memory");
+	strike->has_heap |= registers->orig_rax == SYS_brk && name;
+	return strike->has_heap && name && is_asked_for(strike->names, name) ? name : NULL;
+}
+
 /* ---- strikes ---- */
 
 static void
 refuse(struct strike *strike, struct traced *task, struct user_regs_struct *registers)
 {
-	registers->orig_rax = (unsigned long long)-1;
+	/* brk has no error: it says where the heap ends, and that it has not moved is all that a caller sees. */
+	task->heap = registers->orig_rax == SYS_brk ? registers->rdi : 0;
+	if (task->heap)
+		registers->rdi = 0;
+	else
+		registers->orig_rax = (unsigned long long)-1;
 	if (ptrace(PTRACE_SETREGS, task->id, NULL, registers) != 0)
 		die("strike: change a call");
 	task->refused = true;
+	task->starved = strike->memory;
 	strike->struck++;
 }
 
@@ -267,30 +331,44 @@ give_error(struct strike *strike, struct traced *task)
 	task->refused = false;
 	if (ptrace(PTRACE_GETREGS, task->id, NULL, &registers) != 0)
 		return;
-	registers.rax = (unsigned long long)-(long long)strike->number;
+	if (task->heap)
+		registers.rdi = task->heap;
+	else
+		registers.rax = (unsigned long long)-(long long)strike->number;
 	if (ptrace(PTRACE_SETREGS, task->id, NULL, &registers) != 0)
 		die("strike: change a result");
 }
 
+static bool
+is_struck(const struct strike *strike, const struct traced *task)
+{
+	if (strike->fail_at == 0 || strike->files < strike->fail_at)
+		return false;
+	return strike->files == strike->fail_at || strike->for_ever || task->starved;
+}
+
 static void
-look_at_files(struct strike *strike, struct traced *task)
+number_call(struct strike *strike, struct traced *task)
 {
 	struct user_regs_struct registers;
-	const struct call *call;
+	const char *name;
 	char path[2 * PATH_MAX];
 
 	if (ptrace(PTRACE_GETREGS, task->id, NULL, &registers) != 0)
 		return;
-	call = call_of((long)registers.orig_rax);
-	if (!call || !is_asked_for(strike->names, call->name) || !path_of_call(task->id, call, &registers, path, sizeof path) || !is_below(strike->dir, path))
+	name = strike->memory ? name_of_memory_call(strike, &registers, path, sizeof path)
+			      : name_of_file_call(strike, task->id, &registers, path, sizeof path);
+	if (!name) {
+		task->starved = false;
 		return;
+	}
 	strike->files++;
 	if (strike->list)
-		fprintf(strike->list, "%lu %lu %s %s\n", strike->files, strike->calls, call->name, path);
-	if (strike->fail_at == 0 || strike->files < strike->fail_at || (strike->files > strike->fail_at && !strike->for_ever))
+		fprintf(strike->list, "%lu %lu %s %s\n", strike->files, strike->calls, name, path);
+	if (!is_struck(strike, task))
 		return;
 	if (strike->struck == 0)
-		snprintf(strike->first, sizeof strike->first, " %s %s", call->name, path);
+		snprintf(strike->first, sizeof strike->first, " %s %s", name, path);
 	refuse(strike, task, &registers);
 }
 
@@ -338,8 +416,8 @@ at_call(struct strike *strike, struct traced *task)
 		return true;
 	if (strike->count_changes && changed_enough(strike, task))
 		return true;
-	if (strike->dir && task->ours)
-		look_at_files(strike, task);
+	if ((strike->dir || strike->memory) && task->ours)
+		number_call(strike, task);
 	return strike->kill_at_file && strike->files == strike->kill_at_file;
 }
 
@@ -465,7 +543,7 @@ main(int argc, char **argv)
 	struct strike strike = { 0 };
 	int option, status;
 
-	while ((option = getopt(argc, argv, "+o:k:n:K:a:d:l:f:e:F")) != -1) {
+	while ((option = getopt(argc, argv, "+o:k:n:K:a:d:l:f:e:Fm")) != -1) {
 		switch (option) {
 		case 'o': strike.report = optarg; break;
 		case 'k': strike.kill_at = strtoul(optarg, NULL, 10); break;
@@ -477,6 +555,7 @@ main(int argc, char **argv)
 		case 'f': strike.fail_at = strtoul(optarg, NULL, 10); break;
 		case 'e': strike.number = atoi(optarg); break;
 		case 'F': strike.for_ever = true; break;
+		case 'm': strike.memory = true; break;
 		default: return FAILED;
 		}
 	}

@@ -27,6 +27,7 @@ FOUND = {
     "an output that cannot be looked at is no longer ours": ("destroy-again", "newfstatat", "work/built.list", -1, "EIO", False),
     "a download that cannot be looked at counts as removed": ("destroy-again", "newfstatat", "work/archive.bin", -1, "EIO", False),
     "a record that cannot be written is told twice": ("first", "pwrite64", r"\.provision/cache\.db-wal", 40, "ENOSPC", False),
+    "a lock that is refused counts as one that two may hold": ("first", "lock", r"\.provision/lock", 1, "ENOLCK", False),
     "a run that cannot begin is told twice": ("edit", "pwrite64", r"\.provision/cache\.db-wal", 0, "ENOSPC", True),
 }
 
@@ -68,6 +69,28 @@ def test_found(ground, name):
     else:
         assert ended.code == 137
     ground.quiet_hub()
+    oracle.check_names(ground)
+    oracle.check_fresh(ground)
+    scene.go_on(ground)
+
+
+def stacks(ground):
+    """The numbers of the calls that map a thread's stack: the next one guards it."""
+    scene = SCENES["first"]
+    scene.set(ground)
+    ground.run(*scene.words, strike=("-m", "-l", ground.list))
+    lines = [line.split(" ", 3) for line in ground.list.read_text().splitlines()]
+    return [int(one[0]) for one, next_one in zip(lines, lines[1:]) if one[2] == "mmap" and next_one[2] == "mprotect" and int(next_one[1]) == int(one[1]) + 1]
+
+
+def test_a_thread_without_memory_for_its_stack(ground):
+    """It was an internal error of which nobody could tell the cause."""
+    scene, first = SCENES["first"], stacks(ground)[0]
+    scene.set(ground)
+    ended = ground.run(*scene.words, strike=("-m", "-f", first, "-e", errno.ENOMEM))
+    _, _, _, struck, _ = ground.struck()
+    assert oracle.judge_memory(ended, struck) == "refused"
+    assert ended.code == 74 and "start a thread: Resource temporarily unavailable" in ended.err
     oracle.check_names(ground)
     oracle.check_fresh(ground)
     scene.go_on(ground)

@@ -14,7 +14,7 @@ struct record;
 
 enum event_kind {
 	EVENT_STARTED,    /* target, attempt, reason, removes */
-	EVENT_PROGRESS,   /* target, stage, done, total, unit */
+	EVENT_PROGRESS,   /* target, stage, done, total, unit; file, file_done, file_total */
 	EVENT_LOG,        /* target, text: one line of a child's output */
 	EVENT_ENDED,      /* target, result, record, error, findings, duration */
 	EVENT_SETTLED,    /* target: what was kept of the old is gone */
@@ -40,6 +40,8 @@ struct event {
 	const char *stage;
 	uint64_t done, total;
 	const char *unit;
+	const char *file;       /* one that is being fetched, of several; NULL: none is told of */
+	uint64_t file_done, file_total;
 	const char *text;
 	int64_t duration;       /* ms */
 	const struct record *record;

@@ -125,6 +125,9 @@ tell_progress(struct loop *loop)
 			.done = progress.done,
 			.total = progress.total,
 			.unit = progress.unit,
+			.file = *progress.file ? progress.file : NULL,
+			.file_done = progress.file_done,
+			.file_total = progress.file_total,
 		});
 	}
 }

@@ -349,11 +349,28 @@ task_progress(struct task *task, const char *stage, uint64_t done, uint64_t tota
 	if (!task->desk)
 		return;
 	pthread_mutex_lock(&task->desk->mutex);
+	/* A file belongs to the stage in which it was named. */
+	if (*progress->stage && strcmp(progress->stage, stage) != 0)
+		*progress->file = '\0';
 	snprintf(progress->stage, sizeof progress->stage, "%s", stage);
 	progress->done = done;
 	progress->total = total;
 	progress->unit = unit;
 	progress->changed = true;
+	pthread_mutex_unlock(&task->desk->mutex);
+}
+
+void
+task_progress_file(struct task *task, const char *name, uint64_t done, uint64_t total)
+{
+	struct progress *progress = &task->progress;
+
+	if (!task->desk)
+		return;
+	pthread_mutex_lock(&task->desk->mutex);
+	snprintf(progress->file, sizeof progress->file, "%s", name);
+	progress->file_done = done < total ? done : total;
+	progress->file_total = total;
 	pthread_mutex_unlock(&task->desk->mutex);
 }
 

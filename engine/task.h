@@ -78,6 +78,7 @@ const struct ingredients *task_ingredients(const struct task *task);
 
 /* Telling. Thread-safe. `total` 0: unknown. `unit` is "bytes" or a plural. */
 void task_progress(struct task *task, const char *stage, uint64_t done, uint64_t total, const char *unit);
+void task_progress_file(struct task *task, const char *name, uint64_t done, uint64_t total); /* of the stage: a file of it, in bytes; said before task_progress */
 void task_log(struct task *task, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void task_log_bytes(void *task, bool is_stderr, const char *bytes, size_t size); /* fits process_spec.output */
 const char *task_log_tail(struct task *task);            /* a copy of the last output, for diagnosis */

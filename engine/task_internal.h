@@ -48,6 +48,8 @@ struct progress {
 	char stage[80];
 	const char *unit;  /* static text */
 	uint64_t done, total;
+	char file[96];     /* "": none is told of */
+	uint64_t file_done, file_total;
 	bool changed;
 };
 

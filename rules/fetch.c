@@ -132,8 +132,20 @@ save(void *context, const char *key, const void *bytes, size_t size, struct erro
 	return task_save_checkpoint(fetch->task, key, bytes, size, err);
 }
 
+/* One file at a time, until it is here: what changes with each block nobody can read. */
 static void
-progress(void *context, uint64_t bytes)
+tell_file(struct fetch *fetch, const struct transfer *transfer)
+{
+	const struct transfer *shown = fetch->shown;
+
+	if (!fetch->many || transfer->size == UINT64_MAX || (shown && shown != transfer && shown->arrived < shown->size))
+		return;
+	fetch->shown = transfer;
+	task_progress_file(fetch->task, transfer->name, transfer->arrived, transfer->size);
+}
+
+static void
+progress(void *context, const struct transfer *transfer, uint64_t bytes)
 {
 	struct fetch *fetch = context;
 	uint64_t done = atomic_fetch_add(&fetch->done, bytes) + bytes;
@@ -141,6 +153,7 @@ progress(void *context, uint64_t bytes)
 	/* Bytes that came twice count twice; more than all is shown as all. */
 	if (fetch->total && done > fetch->total)
 		done = fetch->total;
+	tell_file(fetch, transfer);
 	task_progress(fetch->task, fetch->stage, done, fetch->total, "bytes");
 }
 

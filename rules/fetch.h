@@ -29,6 +29,8 @@ struct fetch {
 	const char *stage; /* "download", or "copy" where nothing comes over a network */
 	_Atomic uint64_t done;
 	uint64_t total; /* 0: not known */
+	bool many;      /* files: then each is told of by name */
+	const struct transfer *_Atomic shown; /* the one that is told of now */
 };
 
 /* Connect a transfer with its task: checkpoints, progress, cancel, run. */

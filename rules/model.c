@@ -366,6 +366,7 @@ fetch_all(struct snapshot *snapshot, int dirfd, struct fetched *fetched, struct 
 	pass_over_known(snapshot, fetched);
 	if (task_adopting(snapshot->task))
 		return model_adopt(snapshot, dirfd, fetched, err);
+	fetch.many = snapshot->selection.count > 1;
 	return check_space(snapshot, fetched, &fetch, err) && snapshot_open_mirrors(snapshot, err) &&
 		crew_fetch(snapshot, dirfd, mode, &fetch, fetched, err);
 }

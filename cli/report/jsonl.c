@@ -260,6 +260,8 @@ progressed(struct jsonl *jsonl, const struct event *event, json_t *line)
 	if (row->total > 0)
 		set(line, "total", json_integer((json_int_t)row->total));
 	set_text(line, "unit", row->unit);
+	if (*row->file)
+		set(line, "file", json_pack("{s:s,s:I,s:I}", "name", row->file, "done", (json_int_t)row->file_done, "total", (json_int_t)row->file_total));
 	if (row->rate > 0)
 		set(line, "rate", json_integer((json_int_t)row->rate));
 	if (left >= 0)

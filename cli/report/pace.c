@@ -81,6 +81,9 @@ pace_note(struct pace *pace, const struct event *event, int64_t now_ms)
 	enter_stage(row, event, now_ms);
 	row->done = event->done;
 	row->total = event->total;
+	snprintf(row->file, sizeof row->file, "%s", event->file ? event->file : "");
+	row->file_done = event->file_done;
+	row->file_total = event->file_total;
 	sample(row, now_ms);
 	return row;
 }

@@ -14,6 +14,8 @@ struct pace_row {
 	char stage[96];
 	char unit[16];
 	uint64_t done, total;   /* total 0: unknown */
+	char file[96];          /* one of the stage's files, of several; "": none is told of */
+	uint64_t file_done, file_total;
 	double rate;            /* per second, smoothed; 0: not known */
 	int64_t started_ms;
 	int64_t sampled_ms;     /* of the last sample that the rate was made of */

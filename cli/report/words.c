@@ -321,6 +321,8 @@ words_progress(const struct pace_row *row, const char *between, struct arena *ar
 		text = arena_printf(arena, "%s%s%s/s", text, between, units_show_size(arena, (uint64_t)row->rate));
 	if (left >= 0)
 		text = arena_printf(arena, "%s%s~%s left", text, between, words_forecast(arena, left));
+	if (*row->file && row->file_total > 0)
+		text = arena_printf(arena, "%s%s%s %u %%", text, between, row->file, (unsigned)(row->file_done * 100 / row->file_total));
 	return text;
 }
 

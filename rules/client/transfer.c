@@ -132,8 +132,7 @@ static bool
 adopt(struct transfer *transfer)
 {
 	transfer->adopted = true;
-	if (transfer->progress)
-		transfer->progress(transfer->context, transfer->actual_size);
+	transfer_tell(transfer, transfer->actual_size);
 	return true;
 }
 
@@ -328,8 +327,7 @@ fetch_with(struct transfer *transfer, struct http *http, const struct place_of_f
 
 	if (!part_open(&part, transfer, arena, err) || !salvage(&part, place, err))
 		return false;
-	if (transfer->progress)
-		transfer->progress(transfer->context, part_claimed(&part));
+	transfer_tell(transfer, part_claimed(&part));
 	if (transfer->pool)
 		transfer_pool_add(transfer->pool, &part);
 	filled = fill_rightly(&part, transfer, http, err);

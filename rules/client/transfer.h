@@ -50,13 +50,14 @@ struct transfer {
 	void *context;
 	bool (*load)(void *context, const char *key, struct arena *arena, const void **bytes, size_t *size, struct error *err); /* checkpoint */
 	bool (*save)(void *context, const char *key, const void *bytes, size_t size, struct error *err);
-	void (*progress)(void *context, uint64_t bytes); /* more bytes of this file are here */
+	void (*progress)(void *context, const struct transfer *transfer, uint64_t bytes); /* more bytes of this file are here */
 
 	/* Results. */
 	struct digest sha256;        /* always computed */
 	struct stat_key key;         /* of the final file */
 	int64_t hashed_ns;
 	_Atomic uint64_t fetched;    /* bytes over the network in this call */
+	_Atomic uint64_t arrived;    /* bytes that progress was told of; those that came twice count twice */
 	uint64_t actual_size;
 	const char *served_by;       /* name of the source that gave the bytes */
 	bool adopted;                /* it was there already with the right bytes */

@@ -173,7 +173,7 @@ lane_take(struct lane *lane, const void *bytes, size_t size, struct error *err)
 		lane->at += count;
 		if (lane->front)
 			part_pass(part, from, count);
-		part_tell(part, count);
+		transfer_tell(part->transfer, count);
 		from += count;
 		size -= count;
 		if (lane->at == part_piece_end(part, lane->piece) && !end_piece(lane, err))

@@ -295,10 +295,11 @@ part_has_tag(const struct tagger *tagger, const struct extent *extent)
 }
 
 void
-part_tell(const struct part *part, uint64_t bytes)
+transfer_tell(struct transfer *transfer, uint64_t bytes)
 {
-	if (part->transfer->progress && bytes > 0)
-		part->transfer->progress(part->transfer->context, bytes);
+	transfer->arrived += bytes;
+	if (transfer->progress && bytes > 0)
+		transfer->progress(transfer->context, transfer, bytes);
 }
 
 /* What the running digests were before a piece that may prove wrong. */
@@ -382,7 +383,7 @@ part_take_cloned(struct part *part, struct error *err)
 	if (!there)
 		return fail(err, FAULT_INPUT_CHANGED, "`%s` became shorter while it was copied", part->transfer->name);
 	part_move_front(part, part->size);
-	part_tell(part, part->size - from);
+	transfer_tell(part->transfer, part->size - from);
 	return true;
 }
 

@@ -202,7 +202,7 @@ void part_forget(struct part *part, size_t piece);
 
 /* Bytes that pass the front; and that so many came, for whoever watches. */
 void part_hash(struct part *part, const void *bytes, size_t size);
-void part_tell(const struct part *part, uint64_t bytes);
+void transfer_tell(struct transfer *transfer, uint64_t bytes);
 
 /* Read [from, to) of a file into the hashers (`whole`) and a tagger, or either alone. `*there` false: it is shorter. */
 bool part_read(struct part *part, int fd, uint64_t from, uint64_t to, bool whole, struct tagger *tagger, bool *there, struct error *err);

@@ -110,7 +110,8 @@ def stop_in_the_middle(hub, project, tmp_path, how):
     hub.fault(BIG, "none", 1)
     hub.fault(BIG, "trickle", -1)
     running = Running(["apply", "--yes"], project, env)
-    running.wait_for(lambda e: e["type"] == "target_progress" and e.get("done", 0) >= PIECE)
+    event = running.wait_for(lambda e: e["type"] == "target_progress" and e.get("done", 0) >= PIECE)
+    assert event["file"]["name"] == BIG and 0 < event["file"]["done"] < event["file"]["total"] == (hub.root / "acme" / "tiny" / BIG).stat().st_size
     wait_until((project / "model" / SMALL).exists)
     wait_until(lambda: is_remembered(project, BIG))
     how(running)

@@ -34,6 +34,9 @@ measures_and_forecasts(void **state)
 	assert_int_equal((int64_t)row->rate, 60000000);
 	assert_in_range(pace_left(row), 333000, 334000);
 	assert_string_equal(words_progress(row, ", ", &arena), "600 MB / 20.6 GB, 60 MB/s, ~5 m 30 s left");
+	row = pace_note(&pace, &(struct event){ .kind = EVENT_PROGRESS, .target = "weights", .stage = "download", .done = 600000000, .total = 20600000000,
+		.unit = "bytes", .file = "model-00002.safetensors", .file_done = 2, .file_total = 3 }, 10001);
+	assert_string_equal(words_progress(row, ", ", &arena), "600 MB / 20.6 GB, 60 MB/s, ~5 m 30 s left, model-00002.safetensors 66 %");
 	row = progress(&pace, "verify", 0, 20600000000, 11000);
 	assert_true(row->rate <= 0);
 	assert_int_equal(pace_left(row), -1);

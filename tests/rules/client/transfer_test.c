@@ -77,10 +77,11 @@ save(void *context, const char *key, const void *bytes, size_t size, struct erro
 }
 
 static void
-progress(void *context, uint64_t bytes)
+progress(void *context, const struct transfer *transfer, uint64_t bytes)
 {
 	struct bench *bench = context;
 
+	(void)transfer;
 	bench->told += bytes;
 	if (bench->cancel_after && bench->told >= bench->cancel_after)
 		bench->cancel = true;

@@ -32,9 +32,10 @@ save(const char *path, const char *bytes)
 	assert_true(file_save(path, bytes, strlen(bytes), 0600, &err));
 }
 
-/* The seal of a manifest without targets, which is all that is looked at. False: it cannot be sealed. */
+/* The seal of a manifest without targets, which is all that is looked at. `meanwhile`: what becomes of it after it was read, or NULL. False: it cannot be
+ * sealed. */
 static bool
-seal(const char *root, const char *path, struct buf *bytes)
+seal_after(const char *root, const char *path, const char *meanwhile, struct buf *bytes)
 {
 	static const struct rule *const no_rules[] = { NULL };
 	struct arena arena finally(arena_finish) = { 0 };
@@ -54,6 +55,10 @@ seal(const char *root, const char *path, struct buf *bytes)
 	errors_init(&errors, &arena);
 	if (!manifest_load(&manifest, path, root, &no_sets, &arena, &errors) || !graph_link(&graph, &manifest, no_rules, &errors))
 		fail_msg("%s", errors.items[0].text);
+	if (meanwhile) {
+		save(path, meanwhile);
+		clock_sleep_ms(2100, NULL);
+	}
 	known_init(&known, &memory.socket, &arena);
 	assert_true(inspect(&inspection, &manifest, &graph, &memory.socket, &project, &wishes, &known, &arena, &err));
 	buf_init(bytes, 1 << 16);
@@ -62,6 +67,12 @@ seal(const char *root, const char *path, struct buf *bytes)
 	graph_finish(&graph);
 	fake_memory_finish(&memory);
 	return made;
+}
+
+static bool
+seal(const char *root, const char *path, struct buf *bytes)
+{
+	return seal_after(root, path, NULL, bytes);
 }
 
 /* Whether everything is as the seal says. */
@@ -122,9 +133,31 @@ test_seal(void **state)
 
 	save(path, "provision: 1\nname: demo\nvars: {a: '${env.HOME}'}\ntargets: {}\n");
 	assert_false(seal(root, path, &refused));
+	/* What was read is not what lies there. */
+	save(path, text);
+	assert_false(seal_after(root, path, "provision: 1\nname: other\ntargets: {}\n", &refused));
 	unlink(path);
 	unlink(other);
 	rmdir(root);
+}
+
+/* A target is as it was only if each of its files is. */
+static void
+test_each_file_counts(void **state)
+{
+	uint32_t counts[] = { 3, 0 }, firsts[] = { 0, 3 }, trail[] = { 2, 0, 1 };
+	unsigned char changed[] = { 0, 0, 0 };
+	struct seal one = { .target_count = 2, .counts = counts, .firsts = firsts, .trail = trail, .changed = changed };
+
+	(void)state;
+	assert_true(seal_has(&one, 0));
+	for (size_t i = 0; i < 3; i++) {
+		changed[i] = 1;
+		assert_false(seal_has(&one, 0));
+		assert_true(seal_has(&one, 1));
+		changed[i] = 0;
+	}
+	assert_false(seal_has(&one, 2));
 }
 
 /* Give altered bytes a sum that is right. */
@@ -173,7 +206,7 @@ test_flipped_bytes(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_seal), cmocka_unit_test(test_flipped_bytes) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_seal), cmocka_unit_test(test_each_file_counts), cmocka_unit_test(test_flipped_bytes) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

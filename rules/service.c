@@ -253,14 +253,20 @@ start(struct site *site, const struct service *spec, const struct instances *old
 	return start_all(site, spec, fresh, err) && service_wait_ready(site, fresh, err);
 }
 
-/* What a failed start made goes, whatever ended it; the old instances are put back by revert. */
+/* What a failed start made goes, whatever ended it; the old instances are put back by revert. What is known to have been started needs no cache for that. */
 static void
-clear_away(struct task *task, const struct instances *old)
+clear_away(struct task *task, const struct instances *old, struct instances *fresh)
 {
 	struct site site finally(site_finish) = { 0 };
 	struct error err = { 0 };
 
 	site_init(&site, task, NULL);
+	for (size_t i = 0; i < fresh->count; i++) {
+		struct instance *instance = &fresh->items[i];
+
+		if (instance->id && !instance->runtime->remove(&site, instance, &err))
+			task_log(task, "could not remove %s %.12s: %s", instance->runtime->words, instance->id, err.text);
+	}
 	if (!service_sweep(&site, old, &err))
 		task_log(task, "could not remove what was started: %s", err.text);
 }
@@ -276,7 +282,7 @@ service_build(const void *filled, struct task *task, struct error *err)
 	if (!service_instances(task_record(task), site.arena, &old, err))
 		return false;
 	if (!start(&site, spec, &old, &fresh, err)) {
-		clear_away(task, &old);
+		clear_away(task, &old, &fresh);
 		return false;
 	}
 	for (size_t i = 0; i < fresh.count; i++) {

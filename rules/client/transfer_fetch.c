@@ -107,14 +107,14 @@ accept_whole(struct asking *asking, const struct http_response *response, struct
 {
 	uint64_t length;
 
+	/* One lane must do, before anybody else knows the size: this answer goes on to the end, and another one would begin anew. */
+	part_take_one_lane(asking->part);
 	if (content_length(response, &length) && !agree_on_size(asking, length, err))
 		return false;
 	asking->skip = asking->lane->at;
 	if (!asking->ranged)
 		return true;
-	/* From here on one lane must do: the whole comes anew on each connection. */
 	asking->whole = true;
-	part_take_one_lane(asking->part);
 	return asking->lane->front || reject(err, "it answers no ranges");
 }
 

@@ -25,7 +25,7 @@ Control
 
   any request   401 403 404 408 410 416 429 500 502 503 504 (arg: {"code", "message"} or, for 429 and 503, seconds to wait), stall, close
   files         truncate (arg: bytes sent), wrong_byte (arg: offset), gzip, no_range, wrong_start, wrong_total, no_content_range, long (a tail of
-                extra bytes), no_length, html, pointer, empty, trickle, redirect_loop, redirect_file, redirect_http, bad_commit
+                extra bytes), no_length, html, pointer, empty, trickle, slow (arg: bytes a second), redirect_loop, redirect_file, redirect_http, bad_commit
   listings      hostile (arg: names), paging_loop, foreign_link, public_link, wrong_pointer, no_sha256, wrong_sha256, envelope (arg: code),
                 files_null, symlink, html, no_commit_revision (ModelScope: a commit is no revision)
 """
@@ -47,6 +47,7 @@ import urllib.parse
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".onnx", ".h5", ".msgpack")
 STATUSES = {"401", "403", "404", "408", "410", "416", "429", "500", "502", "503", "504"}
 CHUNK = 1 << 20
+SLOW_STEP = 16 << 10
 
 
 def git_blob(size, chunks):
@@ -305,6 +306,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 for i in range(len(chunk)):
                     self.write(file, chunk[i : i + 1])
                     time.sleep(0.1)
+                continue
+            if word == "slow":
+                for i in range(0, len(chunk), SLOW_STEP):
+                    self.write(file, chunk[i : i + SLOW_STEP])
+                    time.sleep(SLOW_STEP / arg)
                 continue
             self.write(file, chunk)
             at += len(chunk)

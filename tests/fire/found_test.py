@@ -12,6 +12,7 @@ from scenes import SCENES
 
 # scene, calls, path below the project, which of those, error (None: killed after it), for ever
 FOUND = {
+    "what was started lives on where nothing can be read": ("edit", "pread64", r"\.provision/runtime/.*\.log", 0, "EIO", True),
     "a manifest that cannot be looked at counts as none": ("first", "newfstatat", r"provision\.yaml", 0, "EIO", True),
     "a directory is left without its mode": ("first", "mkdirat", "work/model", 0, None, False),
     "a file that cannot be opened counts as somebody else's": ("first", "openat2", "work/model/config.json", 0, "ENOMEM", False),

@@ -231,6 +231,27 @@ one_file_by_many(void **state)
 	bench_finish(&bench);
 }
 
+/* A file of unknown size comes in one answer, which says how long it is: nobody fetches beside it what it brings. */
+static void
+unknown_size_comes_once(void **state)
+{
+	struct bench bench;
+	struct transfer transfer;
+	struct error err;
+
+	(void)state;
+	bench_init(&bench);
+	fake_hub_fault(&hub, "{\"path\":\"big.safetensors\",\"behaviour\":\"slow\",\"arg\":2000000,\"times\":-1}");
+	transfer = from_hub(&bench, "big.safetensors");
+	transfer.size = UINT64_MAX;
+	if (!fetch(&bench, &transfer, 1, &err))
+		fail_msg("%s", err.text);
+	assert_right(&bench, &transfer);
+	assert_int_equal(transfer.fetched, BIG);
+	assert_int_equal(fake_hub_bytes(&hub), (int64_t)BIG);
+	bench_finish(&bench);
+}
+
 static void
 many_files(void **state)
 {
@@ -432,6 +453,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_file_by_many),
+		cmocka_unit_test(unknown_size_comes_once),
 		cmocka_unit_test(many_files),
 		cmocka_unit_test(faults),
 		cmocka_unit_test(stopped_often),

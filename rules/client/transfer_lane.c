@@ -1,9 +1,12 @@
 #include "transfer_part.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "engine/base/file.h"
+
+#define WRITEBACK (TRANSFER_PIECE / 8)
 
 static bool
 is_whole(const struct part *part, size_t piece)
@@ -106,6 +109,14 @@ lane_behind(struct lane *lane, struct part *part, struct error *err)
 	return false;
 }
 
+/* The disk begins with what is written while more arrives: the sync at the end of the piece then finds little to do. It promises nothing, so whether it works is not asked. */
+static void
+start_writeback(const struct lane *lane, uint64_t from)
+{
+	if (lane->at / WRITEBACK != from / WRITEBACK)
+		(void)sync_file_range(lane->part->fd, (off_t)(from / WRITEBACK * WRITEBACK), WRITEBACK, SYNC_FILE_RANGE_WRITE);
+}
+
 static bool
 write_at(struct lane *lane, const void *bytes, size_t size, struct error *err)
 {
@@ -171,6 +182,7 @@ lane_take(struct lane *lane, const void *bytes, size_t size, struct error *err)
 			return false;
 		tagger_add(&lane->tagger, from, count);
 		lane->at += count;
+		start_writeback(lane, lane->at - count);
 		if (lane->front)
 			part_pass(part, from, count);
 		transfer_tell(part->transfer, count);

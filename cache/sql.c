@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -187,10 +186,10 @@ spare_owners(void)
 bool
 sql_unread(struct sql *sql, const char *complaint, struct error *err)
 {
-	static const char named[] = "error code=";
-	const char *code = strstr(complaint, named);
+	const char *words = strstr(complaint, "error code=");
+	int code;
 
-	if (!code || (atoi(code + strlen(named)) & 0xff) != SQLITE_IOERR)
+	if (!words || sscanf(words, "error code=%d", &code) != 1 || (code & 0xff) != SQLITE_IOERR)
 		return false;
 	errno = errno_of_files(sql->db);
 	if (errno == 0)

@@ -87,7 +87,7 @@ send_request(int fd, int family, unsigned port, unsigned states)
 
 /* Whether the answer goes on; *ok: it is no refusal. */
 static bool
-take_answer(struct port_table *table, int family, const struct nlmsghdr *header, size_t length, bool *ok)
+take_answer(struct port_table *table, int family, struct nlmsghdr *header, size_t length, bool *ok)
 {
 	for (; NLMSG_OK(header, length); header = NLMSG_NEXT(header, length)) {
 		if (header->nlmsg_type == NLMSG_DONE || header->nlmsg_type == NLMSG_ERROR) {

@@ -133,6 +133,7 @@ test_seal(void **state)
 
 	save(path, "provision: 1\nname: demo\nvars: {a: '${env.HOME}'}\ntargets: {}\n");
 	assert_false(seal(root, path, &refused));
+	buf_finish(&refused);
 	/* What was read is not what lies there. */
 	save(path, text);
 	assert_false(seal_after(root, path, "provision: 1\nname: other\ntargets: {}\n", &refused));

@@ -6,8 +6,6 @@ add_executable(provision-fire ${CMAKE_SOURCE_DIR}/cli/main.c ${transfer_sources}
 target_compile_definitions(provision-fire PRIVATE ${small_pieces} DATABASE_BUSY_MS=100)
 target_link_libraries(provision-fire PRIVATE clilib)
 
-add_executable(stand_in fire/stand_in.c)
-target_link_libraries(stand_in PRIVATE base)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
   add_executable(strike fire/strike.c)
   target_link_libraries(strike PRIVATE base)
@@ -15,9 +13,12 @@ endif()
 include(fire/fuzz.cmake)
 
 # Power cuts: the recorder, the stat data of a disk that comes back, and a bounded sample of states. All of them: fire/README.md.
-# Without provision_flags: they stand in for functions of the C library, and no sanitizer may stand between.
+# Without provision_flags: they stand in for functions of the C library, or run under what does, and no sanitizer may stand between.
 foreach(tool cutlog cutstat)
   add_library(${tool} MODULE fire/${tool}.c)
+endforeach()
+add_executable(stand_in fire/stand_in.c)
+foreach(tool cutlog cutstat stand_in)
   target_compile_definitions(${tool} PRIVATE _GNU_SOURCE)
   target_compile_options(${tool} PRIVATE -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${PROVISION_WERROR}>:-Werror>)
   target_link_libraries(${tool} PRIVATE ${CMAKE_DL_LIBS} Threads::Threads)

@@ -107,8 +107,9 @@ accept_whole(struct asking *asking, const struct http_response *response, struct
 {
 	uint64_t length;
 
-	/* One lane must do, before anybody else knows the size: this answer goes on to the end, and another one would begin anew. */
-	part_take_one_lane(asking->part);
+	/* One lane must do, before anybody else knows the size: this answer goes on to the end, and another one would begin anew. A guest that asked for no range has a file of one piece. */
+	if (asking->lane->front || asking->ranged)
+		part_take_one_lane(asking->part);
 	if (content_length(response, &length) && !agree_on_size(asking, length, err))
 		return false;
 	asking->skip = asking->lane->at;

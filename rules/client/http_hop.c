@@ -12,6 +12,7 @@
 #define ERROR_BODY ((size_t)64 << 10)
 #define DEFAULT_BODY ((size_t)64 << 20)
 #define POLL_MS 50
+#define CLOSE_MS 5
 
 bool
 http_is_cancelled(const struct http *http)
@@ -251,6 +252,13 @@ no_answer_words(const struct http_session *session, CURLcode code)
 	return *session->words ? session->words : session->curl->easy_strerror(code);
 }
 
+/* libcurl counts from a moment of its own, and may give up a little before the deadline. */
+static bool
+is_over(const struct exchange *exchange)
+{
+	return exchange->deadline && clock_monotonic_ms() + CLOSE_MS >= exchange->deadline;
+}
+
 /* No answer came, or only a piece of its head. */
 static bool
 no_answer(const struct exchange *exchange, CURLcode code, struct error *err)
@@ -265,7 +273,7 @@ no_answer(const struct exchange *exchange, CURLcode code, struct error *err)
 		fail(err, FAULT_NETWORK, "the certificate of `%s` is not trusted: %s", name, words);
 		return error_hint(err, "if it is signed by your own authority, name its file in SSL_CERT_FILE");
 	}
-	exchange->http->hopeless = exchange->deadline && clock_monotonic_ms() >= exchange->deadline;
+	exchange->http->hopeless = is_over(exchange);
 	if (code == CURLE_OPERATION_TIMEDOUT && exchange->http->hopeless)
 		return fail(err, FAULT_NETWORK, "`%s` did not answer in time (%lld ms)", name,
 			(long long)exchange->request->timeout_ms);
@@ -299,7 +307,7 @@ judge(struct exchange *exchange, CURLcode code, struct error *err)
 	}
 	if (code == CURLE_OK && exchange->head_done)
 		return true;
-	if (!exchange->head_done || (exchange->deadline && clock_monotonic_ms() >= exchange->deadline))
+	if (!exchange->head_done || is_over(exchange))
 		return no_answer(exchange, code, err);
 	exchange->response->partial = true;
 	exchange->response->stalled = code == CURLE_OPERATION_TIMEDOUT;

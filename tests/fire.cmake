@@ -30,7 +30,8 @@ set_tests_properties(fire/cut fire/mutants PROPERTIES TIMEOUT 600 ENVIRONMENT "P
 
 # Every system call killed or refused: a sample of them. All: fire/sweep --all. A sanitizer would be swept more than the program.
 if(TARGET strike AND NOT PROVISION_SANITIZE)
-  add_test(NAME fire/sweep COMMAND ${PROVISION_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/fire/sweep --seconds 75 --seed 1)
+  add_test(NAME fire/sweep COMMAND ${PROVISION_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/fire/sweep --seconds 75 --seed 1
+    --kind change --kind error)
   add_test(NAME fire/oracle COMMAND ${PROVISION_PYTHON} -m pytest -q -p no:cacheprovider ${CMAKE_CURRENT_SOURCE_DIR}/fire/oracle_test.py)
   add_test(NAME fire/found COMMAND ${PROVISION_PYTHON} -m pytest -q -p no:cacheprovider ${CMAKE_CURRENT_SOURCE_DIR}/fire/found_test.py)
   set_tests_properties(fire/sweep fire/oracle fire/found PROPERTIES TIMEOUT 600 ENVIRONMENT

@@ -57,7 +57,8 @@ json_parse(const char *text, size_t size, const char *what, json_t **value, stru
 	if (!json_depth_ok(text, size, DEPTH))
 		return fail(err, FAULT_PROTOCOL, "%s: JSON is nested deeper than %d", what, DEPTH);
 	parsed = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-	if (!parsed && json_error_code(&error) == json_error_out_of_memory)
+	/* Where jansson has no memory to begin with, it says nothing at all. */
+	if (!parsed && (json_error_code(&error) == json_error_out_of_memory || !*error.text))
 		out_of_memory();
 	if (!parsed)
 		return fail(err, FAULT_PROTOCOL, "%s: not valid JSON, line %d, column %d: %s", what, error.line,

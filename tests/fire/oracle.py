@@ -259,15 +259,18 @@ STATUSES = {"ENOSPC": (73, 74), "EDQUOT": (73, 74), "EROFS": (73, 74), "EIO": (7
             "ENOLCK": (74, 75), "EAGAIN": (75,)}
 
 
+def outcome_of_success(ended, struck):
+    """The outcome of a run that was not struck, or that the strike did not harm; None: it was refused something, and how it ended is to be judged."""
+    if struck == 0 and ended.code != 0:
+        raise Broken("fails unstruck", ended)
+    return "over before" if struck == 0 else "survived" if ended.code == 0 else None
+
+
 def judge_error(ground, ended, struck, call, job):
     """Either it did not matter, and then all is there; or the run ends with the documented status and one message that names path and cause."""
     error, for_ever = job.error, job.for_ever
-    if struck == 0:
-        if ended.code != 0:
-            raise Broken("fails unstruck", ended)
-        return "over before"
-    if ended.code == 0:
-        return "survived"
+    if (outcome := outcome_of_success(ended, struck)) is not None:
+        return outcome
     # An open for writing that fails once is tried again by SQLite for reading: its own answer is all that is left.
     if ended.code == 77 and re.search(r"cache\.db(\.new)?`(: attempt to write a readonly database| may not be written to)", ended.err) and call.startswith("open"):
         return "refused"
@@ -290,12 +293,8 @@ MEMORY_WORDS = ("out of memory", "memory has run out", "Cannot allocate memory",
 
 def judge_memory(ended, struck):
     """Where it matters, one message says so, and the status is that of a run that could not go on."""
-    if struck == 0:
-        if ended.code != 0:
-            raise Broken("fails unstruck", ended)
-        return "over before"
-    if ended.code == 0:
-        return "survived"
+    if (outcome := outcome_of_success(ended, struck)) is not None:
+        return outcome
     messages = [line for line in (ended.out + ended.err).splitlines() if line.startswith(("error[", "provision: "))]
     # What has no memory to go on may have none for the way back either.
     if not 1 <= len(set(messages)) == len(messages) <= 2:
